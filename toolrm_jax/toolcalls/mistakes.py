@@ -1,0 +1,177 @@
+"""Wrong answers made by rule, each wrong by `judge`, after those of real models; and right ones beside the reference.
+
+A mistake starts from a right answer, not always the reference itself, so that neither the order of arguments nor an
+optional value tells right from wrong; and whether it comes out longer or shorter is tossed for, so that length does not
+either.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Hashable, Sequence
+
+from toolrm_jax.errors import DataError
+from toolrm_jax.seeding import seeded
+from toolrm_jax.toolcalls.compare import judge
+from toolrm_jax.toolcalls.conversation import read_conversation
+from toolrm_jax.toolcalls.equality import multiset
+from toolrm_jax.toolcalls.matching import OMITTED
+from toolrm_jax.toolcalls.mistake_calls import EDITS, Scene
+from toolrm_jax.toolcalls.mistake_texts import reply_without_call
+from toolrm_jax.toolcalls.types import Call, Candidate, ErrorType, Reference, Task, Tool
+
+SHARES = {
+    ErrorType.VALUE: 43,
+    ErrorType.NAME: 22,
+    ErrorType.NUMBER: 18,
+    ErrorType.TYPE: 5,
+    ErrorType.MISSING_REQUIRED: 4,
+    ErrorType.MISSING_OPTIONAL: 4,
+    ErrorType.UNEXPECTED: 2,
+    ErrorType.FORMAT: 2,
+}
+"""How often each kind is tried: near FC-RewardBench's shares, of the rare ones rather more."""
+SECOND_EDIT = 0.15  # share of mistakes with more than one thing wrong
+LONGER = 0.4  # share that should come out longer than what it was made from; some edits can only add, so below half
+_TRIES = 6  # per mistake of a kind, to find one of the length wanted
+_ROUNDS = 12  # kinds drawn per mistake before giving up
+
+
+def make_mistakes(
+    task: Task,
+    seed: int,
+    count: int,
+    kinds: Sequence[ErrorType] | None = None,
+    epoch: int = 0,
+    neighbours: Sequence[Tool] = (),
+) -> tuple[Candidate, ...]:
+    """Up to `count` distinct wrong candidates for a task with a reference, drawn by (seed, task id, epoch).
+
+    `kinds` are drawn from evenly; None draws by SHARES. A kind that the task has no place for gives way to another.
+    `neighbours` are tools of other tasks, to call by mistake. Fewer come back where the task allows no more.
+    `maker` is `rule:<kind>`, with `+` where a second edit followed. Raises DataError without a reference.
+    """
+    reference = task.reference
+    if reference is None:
+        raise DataError(f"task {task.id}: has no reference to make mistakes from; drop it or give it one")
+    rng = seeded(seed, "mistakes", task.id, epoch)
+    scene = Scene(task.context.tools, reference, read_conversation(task.context), neighbours)
+    bases = right_variants(task, seed, 4)
+    shares = dict(SHARES) if kinds is None else dict.fromkeys(kinds, 1)
+    if not reference.calls:
+        shares = {ErrorType.NUMBER: 1}
+    made: list[Candidate] = []
+    seen: set[Hashable] = set()
+    failed: dict[ErrorType, int] = dict.fromkeys(shares, 0)
+    for _ in range(count * _ROUNDS):
+        if len(made) == count or not failed:
+            break
+        kind = rng.choices(list(failed), [shares[kind] for kind in failed])[0]
+        base = bases[0] if rng.random() < 0.6 else rng.choice(bases)
+        candidate = _mistake(rng, task, scene, kind, base, seen)
+        if candidate is None:
+            failed[kind] += 1
+            if failed[kind] > 2:
+                del failed[kind]
+            continue
+        seen.add(_identity(candidate))
+        made.append(candidate)
+    return tuple(made)
+
+
+def _mistake(
+    rng: random.Random, task: Task, scene: Scene, kind: ErrorType, base: Candidate, seen: set[Hashable]
+) -> Candidate | None:
+    """One new wrong candidate of a kind, of the length tossed for where a few tries give it."""
+    longer = rng.random() < LONGER
+    twice = rng.random() < SECOND_EDIT and kind is not ErrorType.FORMAT
+    best = None
+    for _ in range(_TRIES):
+        candidate = EDITS[kind](rng, scene, base.calls)
+        if candidate is None or _identity(candidate) in seen or not _fails_as(task, candidate, kind):
+            continue
+        mark = ""
+        if twice and candidate.calls:
+            other = rng.choice([ErrorType.VALUE, ErrorType.VALUE, ErrorType.UNEXPECTED, ErrorType.TYPE])
+            second = EDITS[other](rng, scene, candidate.calls)
+            if second is not None and _identity(second) not in seen and not judge(task, second).right:
+                candidate, mark = second, "+"
+        name = kind.name.lower()
+        best = Candidate(candidate.calls, candidate.text, f"rule:{name}{mark}", candidate.raw, candidate.fault)
+        change = length(best) - length(base)
+        if change == 0 or (change > 0) == longer:
+            return best
+    return best
+
+
+def _fails_as(task: Task, candidate: Candidate, kind: ErrorType) -> bool:
+    verdict = judge(task, candidate)
+    return not verdict.right and verdict.error_type is kind
+
+
+def _identity(candidate: Candidate) -> Hashable:
+    """What makes a mistake another one: its calls, so that one reply without calls is enough, or a broken text."""
+    if candidate.fault is not None:
+        return candidate.raw
+    return multiset(candidate.calls)
+
+
+def length(candidate: Candidate) -> int:
+    """Characters of the response, but for the tags around each call."""
+    if candidate.raw is not None:
+        return len(candidate.raw)
+    return len(candidate.text) + sum(len(call.name) + len(json.dumps(call.arguments)) + 28 for call in candidate.calls)
+
+
+def right_variants(task: Task, seed: int, count: int) -> tuple[Candidate, ...]:
+    """Up to `count` distinct right candidates, the reference first.
+
+    The others take other accepted values, give or leave out what is optional, and write arguments (and calls, where
+    their order is free) in another order; where no call is right, they are replies in words.
+    Raises DataError where the task has no reference.
+    """
+    reference = task.reference
+    if reference is None:
+        raise DataError(f"task {task.id}: has no reference to vary; drop it or give it one")
+    rng = seeded(seed, "right variants", task.id)
+    made = [Candidate(reference.calls, reference.text or "", "reference")]
+    seen = {_written(made[0])}
+    said = None if reference.calls else read_conversation(task.context)
+    for _ in range(4 * count):
+        if len(made) >= count:
+            break
+        if said is None:
+            candidate = Candidate(_vary(rng, reference), "", "rule:right")
+        else:
+            candidate = Candidate((), reply_without_call(rng, said, tools=task.context.tools, fits=True), "rule:right")
+        if _written(candidate) not in seen and judge(task, candidate).right:
+            seen.add(_written(candidate))
+            made.append(candidate)
+    return tuple(made[:count])
+
+
+def _written(candidate: Candidate) -> str:
+    return json.dumps([[call.name, call.arguments] for call in candidate.calls] or candidate.text)
+
+
+def _vary(rng: random.Random, reference: Reference) -> tuple[Call, ...]:
+    calls = []
+    for i, call in enumerate(reference.calls):
+        arguments = dict(call.arguments)
+        if reference.accepted:
+            for name, values in reference.accepted[i].items():
+                real = [value for value in values if value != OMITTED]
+                if OMITTED in values and rng.random() < 0.3:
+                    if real and name not in arguments:
+                        arguments[name] = real[0]
+                    else:
+                        arguments.pop(name, None)
+                elif len(real) > 1 and name in arguments and rng.random() < 0.4:
+                    arguments[name] = rng.choice(real)
+        if rng.random() < 0.5:
+            arguments = dict(sorted(arguments.items(), key=lambda item: rng.random()))
+        calls.append(Call(call.name, arguments))
+    if not reference.ordered and rng.random() < 0.5:
+        rng.shuffle(calls)
+    return tuple(calls)
