@@ -1,0 +1,125 @@
+"""Rows, packing and the data set: what goes in comes out, once, and in an order that depends on the seed alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolrm_jax.data.dataset import RowSource, batches
+from toolrm_jax.data.packing import pack, plan
+from toolrm_jax.data.rows import lay_out, row_fields
+from toolrm_jax.data.tokens import TokenGroup
+from toolrm_jax.errors import DataError
+
+ids = st.lists(st.integers(1, 1000), min_size=1, max_size=12).map(np.array)
+
+
+@st.composite
+def groups(draw) -> TokenGroup:
+    answers = tuple(draw(st.lists(ids, min_size=1, max_size=5)))
+    right = tuple(draw(st.booleans()) for _ in answers)
+    kinds = tuple("" if r else "incorrect parameter value" for r in right)
+    return TokenGroup(draw(st.text(max_size=5)), "made", draw(ids), answers, right, kinds)
+
+
+def same(a: TokenGroup, b: TokenGroup) -> bool:
+    arrays = zip((a.context, *a.responses), (b.context, *b.responses), strict=True)
+    plain = (a.id, a.source, a.right, a.kinds) == (b.id, b.source, b.right, b.kinds)
+    return plain and all(np.array_equal(x, y) for x, y in arrays)
+
+
+@given(groups())
+def test_a_group_survives_the_trip_through_bytes(group):
+    assert same(TokenGroup.from_bytes(group.to_bytes()), group)
+
+
+@given(st.lists(groups(), min_size=1, max_size=4))
+def test_a_row_can_be_read_back_as_the_groups_that_made_it(made):
+    row = lay_out(made, sum(g.size for g in made) + 7, sum(len(g.responses) for g in made) + 2)
+    slot = 0
+    for number, group in enumerate(made, start=1):
+        mine = row.group == number
+        context = mine & (row.response == 0)
+        assert np.array_equal(row.tokens[context], group.context)
+        assert np.array_equal(row.positions[context], np.arange(len(group.context)))
+        for index, (answer, right) in enumerate(zip(group.responses, group.right), start=1):
+            at = np.flatnonzero(mine & (row.response == index))
+            assert np.array_equal(row.tokens[at], answer)
+            assert np.array_equal(row.positions[at], len(group.context) + np.arange(len(answer)))
+            assert row.previous[at[0]] == np.flatnonzero(context)[-1]
+            assert np.array_equal(row.previous[at[1:]], at[:-1])
+            assert (row.score_at[slot], row.slot_group[slot], row.slot_right[slot]) == (at[-1], number, right)
+            slot += 1
+    assert not row.slot_group[slot:].any()
+    assert (row.group == 0).sum() == 7
+
+
+def test_an_answer_is_still_right_until_it_leaves_every_right_one():
+    right, other = np.array([5, 6, 7, 2]), np.array([5, 9, 2])
+    wrongs = (np.array([5, 6, 8, 2]), np.array([9, 2]), np.array([5, 9, 2, 2]), np.array([5, 6, 7]))
+    group = TokenGroup("g", "made", np.array([1]), (right, other, *wrongs), (True, True) + (False,) * 4, ("",) * 6)
+    assert group.right_until() == (4, 3, 2, 0, 3, 3)
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 6)), min_size=1, max_size=60), st.integers(0, 2**63 - 1))
+def test_every_item_is_packed_once_and_no_row_is_too_full(items, seed):
+    sizes, answers = (np.array(column) for column in zip(*items))
+    rows = plan(sizes, answers, 64, 8, 16, seed)
+    assert sorted(i for row in rows for i in row) == list(range(len(items)))
+    assert all(sizes[list(row)].sum() <= 64 and answers[list(row)].sum() <= 8 for row in rows)
+    assert rows == plan(sizes, answers, 64, 8, 16, seed)
+
+
+def test_packing_puts_larger_items_first_and_each_where_there_is_room():
+    assert pack([3, 7, 5, 5], [1, 1, 1, 1], 10, 9) == [[1, 0], [2, 3]]
+
+
+def made_groups(count: int) -> list[TokenGroup]:
+    random = np.random.default_rng(0)
+    return [
+        TokenGroup(
+            str(i), "made", random.integers(1, 9, random.integers(3, 40)), (np.array([3, 2]), np.array([4, 2])),
+            (True, False), ("", ""),
+        )
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def test_every_epoch_holds_every_group_once_in_another_order():
+    source = RowSource(made_groups(50), 64, 8, 3, 2, seed=1)
+    order = source.ids(range(len(source)))
+    assert sorted(order[:50]) == sorted(order[50:])
+    assert order[:50] != order[50:]
+    assert len(source) % 3 == 0
+
+
+def test_the_position_of_the_reader_is_one_number_and_restores_exactly():
+    source = RowSource(made_groups(50), 64, 8, 2, 3, seed=1)
+    whole = list(batches(source, 2))
+    iterator = iter(batches(source, 2))
+    for _ in range(4):
+        next(iterator)
+    state = iterator.get_state()
+    fresh = iter(batches(source, 2))
+    fresh.set_state(state)
+    for expected, found in zip(whole[4:], fresh, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(row_fields(expected), row_fields(found)))
+
+
+def test_processes_read_disjoint_halves_of_the_same_steps():
+    source = RowSource(made_groups(40), 64, 8, 4, 1, seed=2)
+    for whole, first, second in zip(batches(source, 4), batches(source, 4, 0, 2), batches(source, 4, 1, 2)):
+        assert np.array_equal(whole.tokens[0::2], first.tokens)
+        assert np.array_equal(whole.tokens[1::2], second.tokens)
+
+
+def test_groups_longer_than_a_row_are_counted_and_none_fitting_is_an_error():
+    groups = made_groups(20)
+    limit = sorted(g.size for g in groups)[10]
+    assert RowSource(groups, limit, 8, 1, 1, 0).dropped == {"longer_than_row": sum(g.size > limit for g in groups)}
+    with pytest.raises(DataError, match="none of 20 groups fits a row of 5 tokens"):
+        RowSource(groups, 5, 8, 1, 1, 0)
+    with pytest.raises(DataError, match="no groups"):
+        RowSource([], 64, 8, 1, 1, 0)

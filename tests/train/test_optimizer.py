@@ -1,0 +1,52 @@
+"""The update rule: schedule by hand, AdamW by optax's own, and what is left alone."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from toolrm_jax.train.optimizer import OptimizerConfig, decayed, make_optimizer, schedule
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_its_floor():
+    config = OptimizerConfig(learning_rate=1.0, warmup=0.1, final=0.1)
+    rate = schedule(config, 100)
+    assert [float(rate(step)) for step in (0, 5, 10)] == pytest.approx([0.1, 0.55, 1.0])
+    assert float(rate(55)) == pytest.approx(0.55)  # half way down: the mean of peak and floor
+    assert float(rate(100)) == pytest.approx(0.1)
+
+
+def params():
+    random = np.random.default_rng(0)
+    return {
+        "q": jnp.asarray(random.normal(size=(3, 2))),
+        "norm": jnp.ones(2),
+        "score": jnp.asarray(random.normal(size=(2, 1))),
+    }
+
+
+def test_updates_are_those_of_adamw_with_the_head_scaled_and_norms_not_decayed():
+    config = OptimizerConfig(learning_rate=0.1, head_multiplier=3.0, weight_decay=0.2, clip=1e9)
+    ours = make_optimizer(config, 10)
+    theirs = optax.adamw(schedule(config, 10), b1=0.9, b2=0.95, weight_decay=0.2, mask=decayed)
+    state, reference = ours.init(params()), theirs.init(params())
+    gradients = jax.tree.map(lambda x: x * 0.3 + 0.1, params())
+    for _ in range(3):
+        update, state = ours.update(gradients, state, params())
+        expected, reference = theirs.update(gradients, reference, params())
+        np.testing.assert_allclose(update["q"], expected["q"], rtol=1e-6)
+        np.testing.assert_allclose(update["norm"], expected["norm"], rtol=1e-6)
+        np.testing.assert_allclose(update["score"], 3 * expected["score"], rtol=1e-6)
+    assert decayed(params()) == {"q": True, "norm": False, "score": True}
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    updates, _ = optax.clip_by_global_norm(1.0).update({"a": jnp.array([3.0, 4.0])}, optax.EmptyState())
+    config = OptimizerConfig(learning_rate=1.0, clip=1.0, warmup=0.0)
+    large = make_optimizer(config, 10)
+    _, state = large.update({"a": jnp.array([3.0, 4.0])}, large.init({"a": jnp.zeros(2)}), {"a": jnp.zeros(2)})
+    moment = next(part.mu["a"] for part in state if hasattr(part, "mu"))
+    np.testing.assert_allclose(moment, 0.1 * updates["a"], rtol=1e-6)

@@ -1,0 +1,81 @@
+"""A group as tokens: what tokenising once leaves behind, and all that training needs to know of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+
+import numpy as np
+
+from toolrm_jax.errors import DataError
+
+_HEADER = struct.Struct("<I")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class TokenGroup:
+    """A context and its answers as int32 token ids. Each answer ends with the end-of-turn token.
+
+    `right[k]` says whether answer k is right; `kinds[k]` names its error type (empty where right or unknown).
+    """
+
+    id: str
+    source: str
+    context: np.ndarray
+    responses: tuple[np.ndarray, ...]
+    right: tuple[bool, ...]
+    kinds: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.context):
+            raise DataError(f"group {self.id}: the context has no tokens")
+        if not all(map(len, self.responses)):
+            raise DataError(f"group {self.id}: an answer has no tokens; an empty answer is the end-of-turn token alone")
+        if not len(self.responses) == len(self.right) == len(self.kinds):
+            raise DataError(f"group {self.id}: {len(self.responses)} answers, {len(self.right)} verdicts")
+
+    @property
+    def size(self) -> int:
+        """Tokens in a row: the context once and every answer."""
+        return len(self.context) + sum(map(len, self.responses))
+
+    def right_until(self) -> tuple[int, ...]:
+        """Per answer, how many of its leading tokens could still become a right one.
+
+        That is the longest common prefix with any right answer of the group; all tokens where it is right itself.
+        """
+        rights = [response for response, right in zip(self.responses, self.right) if right]
+        return tuple(
+            len(response) if right else max((_common_prefix(response, other) for other in rights), default=0)
+            for response, right in zip(self.responses, self.right)
+        )
+
+    def to_bytes(self) -> bytes:
+        """A JSON header with its length in front, then all ids as little-endian int32."""
+        header = {
+            "id": self.id,
+            "source": self.source,
+            "lengths": [len(self.context), *map(len, self.responses)],
+            "right": self.right,
+            "kinds": self.kinds,
+        }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        ids = np.concatenate([self.context, *self.responses]).astype("<i4")
+        return _HEADER.pack(len(text)) + text + ids.tobytes()
+
+    @classmethod
+    def from_bytes(cls, record: bytes) -> TokenGroup:
+        """The inverse of `to_bytes`."""
+        (length,) = _HEADER.unpack_from(record)
+        header = json.loads(record[_HEADER.size : _HEADER.size + length])
+        ids = np.frombuffer(record, "<i4", offset=_HEADER.size + length)
+        context, *responses = np.split(ids, np.cumsum(header["lengths"])[:-1])
+        right, kinds = tuple(header["right"]), tuple(header["kinds"])
+        return cls(header["id"], header["source"], context, tuple(responses), right, kinds)
+
+
+def _common_prefix(a: np.ndarray, b: np.ndarray) -> int:
+    shorter = min(len(a), len(b))
+    differ = np.flatnonzero(a[:shorter] != b[:shorter])
+    return int(differ[0]) if len(differ) else shorter

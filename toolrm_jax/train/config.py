@@ -1,0 +1,47 @@
+"""The settings of a training run. Defaults are paper B's script where it has one (method.md 3.5)."""
+
+from __future__ import annotations
+
+import chz
+
+from toolrm_jax.train.loss import LossWeights
+from toolrm_jax.train.optimizer import OptimizerConfig
+
+
+@chz.chz
+class ModelConfig:
+    """Where the backbone comes from and how much of it is trained."""
+
+    path: str  # a Hugging Face folder or hub id
+    frozen_layers: int = 0  # lowest layers left as they are, and with them the embedding
+    compute_dtype: str = "bfloat16"  # on a CPU use float32: it has no faster bfloat16
+    remat: bool = False  # recompute layers in the backward pass: less memory, a third more work
+
+
+@chz.chz
+class DataConfig:
+    """What is trained on and how it is laid out."""
+
+    train: str  # a folder that `toolrm prepare` wrote
+    held_out: str  # likewise, for the accuracy shown during training
+    row_length: int = 4096  # tokens of a row
+    slots: int = 64  # answers of a row
+    rows: int = 8  # rows of a step, over all devices
+    epochs: int = 1
+    held_out_groups: int = 256  # how many of the held-out groups are judged during training
+
+
+@chz.chz
+class TrainConfig:
+    """One run: `output` holds its checkpoints, metrics and resolved config."""
+
+    output: str
+    model: ModelConfig
+    data: DataConfig
+    optimizer: OptimizerConfig = chz.field(default_factory=OptimizerConfig)
+    loss: LossWeights = chz.field(default_factory=LossWeights)
+    seed: int = 0
+    steps: int | None = None  # stop after so many, with the schedule fitted to them; else all epochs
+    evaluate_every: int = 50  # steps
+    save_every: int = 100  # steps
+    keep: int = 2  # newest checkpoints kept

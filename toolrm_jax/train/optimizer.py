@@ -1,0 +1,60 @@
+"""AdamW with warm-up and cosine decay, clipping, and no decay on norms and biases."""
+
+from __future__ import annotations
+
+import chz
+import jax
+import optax
+from flax import nnx
+
+
+@chz.chz
+class OptimizerConfig:
+    """Defaults are paper B's script and its framework's (method.md 3.5): betas, floor of the cosine, warm-up, clip."""
+
+    learning_rate: float = 4e-6
+    head_multiplier: float = 1.0  # the scalar head starts from nothing, the backbone does not
+    warmup: float = 0.03  # share of all steps
+    final: float = 0.1  # learning rate at the end, as a share of its peak
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.0
+    clip: float = 1.0  # largest global norm of the gradients
+
+
+def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Learning rate by step: linear warm-up, then a cosine down to `final` of the peak at the last step."""
+    warmup = max(1, round(config.warmup * steps))
+    return optax.warmup_cosine_decay_schedule(
+        init_value=config.learning_rate / warmup,
+        peak_value=config.learning_rate,
+        warmup_steps=warmup,
+        decay_steps=max(steps, warmup + 1),
+        end_value=config.learning_rate * config.final,
+    )
+
+
+def decayed(params: nnx.State) -> nnx.State:
+    """True for matrices: norms and biases are not decayed."""
+    return jax.tree.map_with_path(lambda path, _: not _name(path).endswith(("norm", "_bias")), params)
+
+
+def _name(path: tuple) -> str:
+    return next(str(key.key) for key in reversed(path) if isinstance(key, jax.tree_util.DictKey))
+
+
+def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """The whole update rule, for `steps` steps."""
+
+    def scale_head(updates: nnx.State) -> nnx.State:
+        return jax.tree.map_with_path(
+            lambda path, value: value * (config.head_multiplier if _name(path) == "score" else 1.0), updates
+        )
+
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.scale_by_adam(b1=config.beta1, b2=config.beta2),
+        optax.add_decayed_weights(config.weight_decay, mask=decayed),
+        optax.stateless(lambda updates, _: scale_head(updates)),
+        optax.scale_by_learning_rate(schedule(config, steps)),
+    )
