@@ -1,0 +1,129 @@
+"""Scores and likelihoods of many groups: packed into rows of a few lengths, so that little is compiled or padded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from toolrm_jax.data.packing import pack
+from toolrm_jax.data.rows import Rows, lay_out, stack
+from toolrm_jax.data.tokens import TokenGroup
+from toolrm_jax.errors import DataError
+from toolrm_jax.models.attention import Visible
+from toolrm_jax.models.heads import RewardModel
+
+# Rows of a batch hold about this many tokens, whatever their length.
+BATCH_TOKENS = 2048
+SHORTEST_ROW = 512
+SLOTS = 64
+
+
+def score(model: RewardModel, groups: Sequence[TokenGroup], dtype: jnp.dtype = jnp.float32) -> list[np.ndarray]:
+    """The model's score of every answer: per group float32 [K]."""
+    graph, state = nnx.split(model)
+
+    @jax.jit
+    def run(state: Any, rows: Rows) -> jax.Array:
+        _, rewards = nnx.merge(graph, state)(rows.tokens, rows.positions, _visible(rows), dtype)
+        return jnp.take_along_axis(rewards, rows.score_at, axis=1)
+
+    return _over_rows(groups, model.config.max_position_embeddings, lambda rows: run(state, rows))
+
+
+def log_likelihood(
+    model: RewardModel, groups: Sequence[TokenGroup], dtype: jnp.dtype = jnp.float32
+) -> list[np.ndarray]:
+    """The sum of log p(token | context, answer so far) over each answer's tokens: per group float32 [K]."""
+    graph, state = nnx.split(model)
+
+    @jax.jit
+    def run(state: Any, rows: Rows, at: jax.Array) -> jax.Array:
+        # `at` [B, M]: where the answers' tokens stand in the row, -1 beyond them.
+        model = nnx.merge(graph, state)
+        hidden, _ = model(rows.tokens, rows.positions, _visible(rows), dtype)
+        here = jnp.maximum(at, 0)
+        source, target = (jnp.take_along_axis(x, here, axis=1) for x in (rows.previous, rows.tokens))
+        logp = jnp.where(at >= 0, model.log_probabilities(hidden, source, target), 0)
+        ends = jnp.where(rows.slot_group > 0, rows.score_at, rows.tokens.shape[1])
+        slot = jax.vmap(lambda e, a: jnp.searchsorted(e, a))(ends, here)
+        return jax.vmap(lambda x, i: jnp.zeros(ends.shape[1]).at[i].add(x, mode="drop"))(logp, slot)
+
+    def answer_tokens(rows: Rows) -> np.ndarray:
+        counts = (rows.response > 0).sum(axis=1)
+        at = np.full((len(counts), -(-int(counts.max(initial=1)) // 128) * 128), -1, np.int32)
+        for row, response in zip(at, rows.response):
+            found = np.flatnonzero(response)
+            row[: len(found)] = found
+        return at
+
+    return _over_rows(groups, model.config.max_position_embeddings, lambda rows: run(state, rows, answer_tokens(rows)))
+
+
+def _visible(rows: Rows) -> Visible:
+    return Visible(rows.group, rows.response)
+
+
+def _over_rows(groups: Sequence[TokenGroup], longest: int, run: Callable[[Rows], jax.Array]) -> list[np.ndarray]:
+    """Run `run` (rows to values [B, S]) over all groups, and give each group its answers' values in order."""
+    out = [np.zeros(len(group.responses), np.float32) for group in groups]
+    for packed, rows in _batches(groups, longest):
+        values = np.asarray(run(rows))
+        for pieces, row in zip(packed, values):
+            slot = 0
+            for index, start, stop in pieces:
+                out[index][start:stop] = row[slot : slot + stop - start]
+                slot += stop - start
+    return out
+
+
+def _batches(groups: Sequence[TokenGroup], longest: int) -> Iterator[tuple[list[list[tuple[int, int, int]]], Rows]]:
+    """Batches of rows, and for each row its pieces in order: (group, first answer, last answer + 1).
+
+    A group goes into the shortest row length (512, 1024, …) that holds it; one with very many answers is cut into
+    pieces that repeat the context.
+    """
+    by_length: dict[int, list[tuple[tuple[int, int, int], TokenGroup]]] = {}
+    for index, group in enumerate(groups):
+        for start, stop, piece in _pieces(group, longest):
+            length = SHORTEST_ROW
+            while length < piece.size:
+                length *= 2
+            by_length.setdefault(length, []).append(((index, start, stop), piece))
+    for length, items in sorted(by_length.items()):
+        sizes, answers = [piece.size for _, piece in items], [len(piece.responses) for _, piece in items]
+        planned = pack(sizes, answers, length, SLOTS)
+        count = max(1, BATCH_TOKENS // length)
+        for at in range(0, len(planned), count):
+            some = planned[at : at + count]
+            rows = [lay_out([items[i][1] for i in row], length, SLOTS) for row in some]
+            rows += [lay_out([], length, SLOTS)] * (count - len(some))
+            yield [[items[i][0] for i in row] for row in some], stack(rows)
+
+
+def _pieces(group: TokenGroup, longest: int) -> Iterator[tuple[int, int, TokenGroup]]:
+    """The group in parts of at most SLOTS answers and `longest` tokens: (first answer, last answer + 1, part)."""
+    start = 0
+    while start < len(group.responses):
+        size, stop = len(group.context), start
+        while stop < len(group.responses) and stop - start < SLOTS and size + len(group.responses[stop]) <= longest:
+            size += len(group.responses[stop])
+            stop += 1
+        if stop == start:
+            raise DataError(
+                f"group {group.id}: context and answer have {size + len(group.responses[start])} tokens, "
+                f"the model reads at most {longest}; shorten the context"
+            )
+        part = slice(start, stop)
+        yield (
+            start,
+            stop,
+            TokenGroup(
+                group.id, group.source, group.context, group.responses[part], group.right[part], group.kinds[part]
+            ),
+        )
+        start = stop
