@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from toolrm_jax.converters.gguf_file import GgufFile, StoredTensor, open_gguf
 from toolrm_jax.converters.gguf_tokenizer import write_tokenizer
 from toolrm_jax.converters.safetensors_file import PendingTensor, check_dtype, write_safetensors
-
 from toolrm_jax.errors import ModelError
 from toolrm_jax.files import file_hash, is_done, new_folder, write_file
 

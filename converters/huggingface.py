@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from toolrm_jax.converters.safetensors_file import PendingTensor, check_dtype, tensor_bytes, write_safetensors
 
+from toolrm_jax.converters.safetensors_file import PendingTensor, check_dtype, tensor_bytes, write_safetensors
 from toolrm_jax.errors import ModelError
 from toolrm_jax.files import file_hash, new_folder, write_file
 

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "seeding": frozenset(),
     "files": frozenset(),
     "cli": frozenset({"commands"}),
+    "__main__": frozenset({"cli"}),
 }
 """Which other parts of the package each part may import."""
 

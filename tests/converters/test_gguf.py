@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from toolrm_jax.converters.gguf import import_gguf
 
+from toolrm_jax.converters.gguf import import_gguf
 from toolrm_jax.errors import ConfigError, ModelError
 
 TOKENS = [*"abcdefgh", "ab", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "[PAD13]", "Ġ", "1"]
@@ -280,6 +280,7 @@ def test_importing_needs_neither_torch_nor_transformers_and_prints_nothing(tmp_p
 def test_qwens_vocabulary_is_that_which_was_published(model_file):
     """Qwen2.5's tokenizer from GGUF metadata against Qwen3's own files, which add four tokens."""
     from tokenizers import Tokenizer
+
     from toolrm_jax.converters.gguf import read_gguf
     from toolrm_jax.converters.gguf_tokenizer import build_tokenizer
 

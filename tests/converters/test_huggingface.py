@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
+
 from toolrm_jax.converters.huggingface import export_folder
 from toolrm_jax.converters.model_card import CardFacts, Metric, model_card
-
 from toolrm_jax.errors import ModelError, ToolrmError
 
 END, PAD = 2, 0

@@ -23,13 +23,12 @@ def find_folder(path_or_id: str | Path) -> Path:
         return folder
     if isinstance(path_or_id, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path_or_id):
         raise ModelError(f"{path_or_id}: no such folder; give a model folder or a hub id (owner/name)")
-    import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     try:
         return Path(snapshot_download(path_or_id, allow_patterns=list(FILES)))
-    except (HFValidationError, httpx.HTTPError, OSError) as error:
+    except (HFValidationError, OSError) as error:
         why = str(error).strip().partition("\n")[0]
         raise ModelError(f"{path_or_id}: no such folder, and the hub does not give it ({why})") from None
 

@@ -16,6 +16,7 @@ from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError
 from toolrm_jax.models.attention import Visible
 from toolrm_jax.models.heads import RewardModel
+from toolrm_jax.parallel.mesh import data_mesh, replicate, spread
 
 # Rows of a batch hold about this many tokens, whatever their length.
 BATCH_TOKENS = 2048
@@ -26,13 +27,15 @@ SLOTS = 64
 def score(model: RewardModel, groups: Sequence[TokenGroup], dtype: jnp.dtype = jnp.float32) -> list[np.ndarray]:
     """The model's score of every answer: per group float32 [K]."""
     graph, state = nnx.split(model)
+    mesh = data_mesh(jax.device_count())
+    state = replicate(mesh, state)
 
     @jax.jit
     def run(state: Any, rows: Rows) -> jax.Array:
         _, rewards = nnx.merge(graph, state)(rows.tokens, rows.positions, _visible(rows), dtype)
         return jnp.take_along_axis(rewards, rows.score_at, axis=1)
 
-    return _over_rows(groups, model.config.max_position_embeddings, lambda rows: run(state, rows))
+    return _over_rows(groups, model.config.max_position_embeddings, lambda rows: run(state, spread(mesh, rows)))
 
 
 def log_likelihood(
@@ -40,6 +43,8 @@ def log_likelihood(
 ) -> list[np.ndarray]:
     """The sum of log p(token | context, answer so far) over each answer's tokens: per group float32 [K]."""
     graph, state = nnx.split(model)
+    mesh = data_mesh(jax.device_count())
+    state = replicate(mesh, state)
 
     @jax.jit
     def run(state: Any, rows: Rows, at: jax.Array) -> jax.Array:
@@ -61,7 +66,11 @@ def log_likelihood(
             row[: len(found)] = found
         return at
 
-    return _over_rows(groups, model.config.max_position_embeddings, lambda rows: run(state, rows, answer_tokens(rows)))
+    return _over_rows(
+        groups,
+        model.config.max_position_embeddings,
+        lambda rows: run(state, *spread(mesh, (rows, answer_tokens(rows)))),
+    )
 
 
 def _visible(rows: Rows) -> Visible:
@@ -97,7 +106,8 @@ def _batches(groups: Sequence[TokenGroup], longest: int) -> Iterator[tuple[list[
     for length, items in sorted(by_length.items()):
         sizes, answers = [piece.size for _, piece in items], [len(piece.responses) for _, piece in items]
         planned = pack(sizes, answers, length, SLOTS)
-        count = max(1, BATCH_TOKENS // length)
+        devices = jax.device_count()
+        count = -(-max(1, BATCH_TOKENS // length) // devices) * devices
         for at in range(0, len(planned), count):
             some = planned[at : at + count]
             rows = [lay_out([items[i][1] for i in row], length, SLOTS) for row in some]

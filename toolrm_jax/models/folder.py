@@ -70,7 +70,8 @@ class Tensors:
             tensor = np.asarray(file.get_tensor(name))
         if tensor.shape != weight.huggingface_shape:
             raise ModelError(
-                f"{self.folder}: tensor {name} has shape {tensor.shape}, config.json asks for {weight.huggingface_shape}"
+                f"{self.folder}: tensor {name} has shape {tensor.shape}, "
+                f"config.json asks for {weight.huggingface_shape}"
             )
         return weight.from_huggingface(tensor)
 

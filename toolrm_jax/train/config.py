@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import chz
 
 from toolrm_jax.train.loss import LossWeights
@@ -14,7 +16,7 @@ class ModelConfig:
 
     path: str  # a Hugging Face folder or hub id
     frozen_layers: int = 0  # lowest layers left as they are, and with them the embedding
-    compute_dtype: str = "bfloat16"  # on a CPU use float32: it has no faster bfloat16
+    compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # on a CPU use float32: it has no faster bfloat16
     remat: bool = False  # recompute layers in the backward pass: less memory, a third more work
 
 

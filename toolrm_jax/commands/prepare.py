@@ -1,0 +1,131 @@
+"""Turn tasks into groups of right and wrong answers: OUTPUT/train and OUTPUT/held_out.
+
+Training tasks that share a reference function or the question with any held-out task are left out and counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import chz
+
+from toolrm_jax import sources
+from toolrm_jax.commands import settings
+from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.files import is_done
+from toolrm_jax.preferences.card import Card, new_card, read_card
+from toolrm_jax.preferences.groups import Recipe, make_groups
+from toolrm_jax.preferences.shards import fingerprint, write_groups
+from toolrm_jax.preferences.split import without_overlap
+from toolrm_jax.seeding import seeded
+from toolrm_jax.toolcalls.types import Task
+
+BASE = None
+OVERLAP = "shares a function or question with the held-out side"
+OVER_LIMIT = "over the limit"
+LIVE = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple", "live_irrelevance")
+NON_LIVE = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
+
+
+@chz.chz
+class RecipeConfig:
+    """How a group is put together: `toolrm_jax.preferences.groups.Recipe`."""
+
+    right: int = 1  # right answers, at most
+    mistakes: int = 3  # wrong answers made by rules
+    real_right: int = 1  # right answers of real models, at most
+    real_wrong: int = 3  # wrong answers of real models, at most
+    joined: float = 0.4  # share of the tasks with calls that stand joined with another one
+    max_tools: int = 8  # tools on offer; the reference's always stay
+    neighbours: int = 3  # other tasks whose tools may lend names and values to mistakes
+
+    def recipe(self) -> Recipe:
+        """The stage's own type, which checks the values."""
+        return Recipe(**settings.as_json(self))
+
+
+@chz.chz
+class SideConfig:
+    """One side of the split: which tasks, how many, and how their groups are made."""
+
+    categories: tuple[str, ...]  # categories of the source
+    max_tasks: int | None = None  # a seeded sample of so many; None: all
+    recipe: RecipeConfig = chz.field(default_factory=RecipeConfig)
+
+
+def _held_out() -> SideConfig:
+    return SideConfig(categories=NON_LIVE, recipe=RecipeConfig(joined=0.0))
+
+
+@chz.chz
+class Config:
+    """Tasks of one source, split by category."""
+
+    output: str = "runs/groups"  # the folder that gets train/ and held_out/
+    source: str = "bfcl"  # a name known to toolrm_jax.sources
+    path: str | None = None  # the source's files; None: where they are usually found
+    train: SideConfig = chz.field(default_factory=lambda: SideConfig(categories=LIVE))
+    held_out: SideConfig = chz.field(default_factory=_held_out)
+    seed: int = 0  # of every random choice
+    strict: bool = False  # a fault in one task stops everything, else it is a counted drop
+
+
+def run(config: Config, overwrite: bool = False) -> int:
+    """Prepare, and say what the two folders hold."""
+    prepare(config, overwrite)
+    settings.save(config, Path(config.output))
+    for side in ("train", "held_out"):
+        folder = Path(config.output) / side
+        print(f"{folder}: {summary(read_card(folder))}")
+    return 0
+
+
+def prepare(config: Config, overwrite: bool = False) -> None:
+    """Write both folders, unless they are there from the same config and tasks."""
+    tasks = list(sources.read(config.source, config.path))
+    held_out = _of_categories(tasks, config.held_out.categories, "held_out.categories")
+    train, overlapping = without_overlap(_of_categories(tasks, config.train.categories, "train.categories"), held_out)
+    _side(config, "train", train, {OVERLAP: len(overlapping)}, overwrite)
+    _side(config, "held_out", held_out, {}, overwrite)
+
+
+def summary(card: Card) -> str:
+    """A card in one line."""
+    verdicts = card.counts.get("verdict", {})
+    dropped = ", ".join(f"{count} {reason}" for reason, count in card.drops.items() if count)
+    text = f"{card.groups:,} groups, {verdicts.get('right', 0):,} right and {verdicts.get('wrong', 0):,} wrong answers"
+    return f"{text}; left out: {dropped}" if dropped else text
+
+
+def _side(config: Config, name: str, tasks: Sequence[Task], drops: dict[str, int], overwrite: bool) -> None:
+    side: SideConfig = getattr(config, name)
+    folder = Path(config.output) / name
+    made_from = settings.as_json(side) | {"side": name, "seed": config.seed, "strict": config.strict}
+    inputs = {"tasks": fingerprint(tasks)}
+    if is_done(folder, made_from, inputs, overwrite):
+        return
+    kept = _sample(tasks, side.max_tasks, config.seed)
+    made = make_groups(kept, side.recipe.recipe(), config.seed, strict=config.strict)
+    dropped = Counter(drops) + Counter({OVER_LIMIT: len(tasks) - len(kept)}) + Counter(made.drops)
+    write_groups(folder, made.groups, new_card(made_from, inputs, dropped, made.changes), overwrite=overwrite)
+
+
+def _of_categories(tasks: Sequence[Task], categories: Sequence[str], name: str) -> list[Task]:
+    known = sorted({task.category for task in tasks})
+    if unknown := [category for category in categories if category not in known]:
+        raise ConfigError(f"{name}: unknown category {unknown[0]!r}; {settings.nearest(unknown[0], known)}")
+    chosen = [task for task in tasks if task.category in categories]
+    if not chosen:
+        raise DataError(f"{name}: no tasks; name at least one of {', '.join(known) or 'none: the source is empty'}")
+    return chosen
+
+
+def _sample(tasks: Sequence[Task], count: int | None, seed: int) -> list[Task]:
+    """A seeded sample that grows by adding: the tasks of a smaller one are among those of a larger one."""
+    if count is None:
+        return list(tasks)
+    if count < 1:
+        raise ConfigError(f"max_tasks={count}: give at least 1, or None for all")
+    return sorted(tasks, key=lambda task: seeded(seed, "sample of tasks", task.id).random())[:count]

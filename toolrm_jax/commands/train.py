@@ -1,0 +1,83 @@
+"""Fine-tune a backbone into a reward model on prepared groups.
+
+Checkpoints, metrics.jsonl and TensorBoard files go to `output`. Stopped by Ctrl-C or SIGTERM it saves its state and
+exits with code 75; the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from toolrm_jax.commands import settings
+from toolrm_jax.commands.backbone import backbone
+from toolrm_jax.errors import ConfigError
+from toolrm_jax.files import CARD, is_complete, is_done, refuse_foreign, write_file
+from toolrm_jax.train.config import TrainConfig as Config
+from toolrm_jax.train.signals import STOPPED
+
+BASE = None
+MODEL = "model"
+"""Folder in a run's with the backbone's config and tokenizer: with a checkpoint they are the whole model."""
+
+
+def run(config: Config, overwrite: bool = False) -> int:
+    """Train; 75 if stopped by a signal before the end."""
+    if not train(config, overwrite):
+        return STOPPED
+    print(f"trained model: {config.output}")
+    return 0
+
+
+def train(config: Config, overwrite: bool = False) -> bool:
+    """Run the training to its end, unless that was reached before. False: a signal asked to stop."""
+    from toolrm_jax.preferences.card import card_hash, read_card
+
+    output = Path(config.output)
+    made_from = settings.as_json(config, "output")
+    inputs = {name: card_hash(read_card(getattr(config.data, name))) for name in ("train", "held_out")}
+    if is_complete(output):
+        if is_done(output, made_from, inputs, overwrite):
+            return True
+        shutil.rmtree(output)
+    elif (output / settings.CONFIG_FILE).is_file():
+        _check_same(config, output, overwrite)
+    else:
+        refuse_foreign(output, overwrite)
+    return _train(config, output, {"config": made_from, "inputs": inputs})
+
+
+def _check_same(config: Config, output: Path, overwrite: bool) -> None:
+    """A run that has begun goes on only with its own settings; with `overwrite` it begins anew."""
+    found = settings.saved_difference(config, output, "output")
+    if found is None:
+        return
+    if not overwrite:
+        where, there, asked = found
+        raise ConfigError(
+            f"{output}: was begun with {where}={there}, now {asked}; say overwrite=true or name another folder"
+        )
+    shutil.rmtree(output)
+
+
+def _train(config: Config, output: Path, card: dict[str, object]) -> bool:
+    from toolrm_jax.data.chat import Chat
+    from toolrm_jax.data.store import tokenise
+    from toolrm_jax.models.folder import load_model
+    from toolrm_jax.parallel.mesh import use_all_cores
+    from toolrm_jax.train.loop import train as train_loop
+
+    use_all_cores()
+    folder = backbone(config.model.path, output.with_name(f"{output.name}.backbone"))
+    chat = Chat.load(folder)
+    model, _ = load_model(folder, frozen_layers=config.model.frozen_layers)
+    settings.save(config, output)
+    sides = {name: Path(getattr(config.data, name)) for name in ("train", "held_out")}
+    tokens = {name: tokenise(groups, chat, output / "tokens" / name) for name, groups in sides.items()}
+    chat.save(output / MODEL)
+    write_file(output / MODEL / "config.json", (folder / "config.json").read_bytes())
+    if not train_loop(config, model, tokens["train"], tokens["held_out"]):
+        return False
+    write_file(output / CARD, json.dumps(card, indent=1) + "\n")
+    return True

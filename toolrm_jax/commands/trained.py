@@ -1,0 +1,118 @@
+"""Opening a model to score with: an exported folder, or the newest checkpoint of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolrm_jax.commands import settings
+from toolrm_jax.commands.train import MODEL, Config
+from toolrm_jax.errors import ConfigError, ModelError
+from toolrm_jax.files import CARD, file_hash, json_hash
+
+if TYPE_CHECKING:
+    from toolrm_jax.data.chat import Chat
+    from toolrm_jax.models.heads import RewardModel
+
+SCORE = "score.weight"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A model with its tokenizer. `identity` (hex) changes when weights or tokenizer do."""
+
+    model: RewardModel
+    chat: Chat
+    identity: str
+
+
+def is_run(folder: Path) -> bool:
+    """Whether `toolrm train` wrote this folder."""
+    return (folder / "checkpoints").is_dir() and (folder / settings.CONFIG_FILE).is_file()
+
+
+def open_reward_model(folder: str | Path) -> Opened:
+    """The reward model of an exported folder or a run. Raises ModelError where there is none or it has no head."""
+    folder = Path(folder)
+    if is_run(folder):
+        return open_run(folder)[0]
+    if (folder / "run").is_dir() and is_run(folder / "run"):
+        raise ModelError(f"{folder}: a quickstart's folder; give {folder / 'run'} or {folder / 'model'}")
+    opened, missing = open_folder(folder)
+    if SCORE in missing:
+        raise ModelError(f"{folder}: has no {SCORE}, so it is no reward model; give an exported folder or a run's")
+    return opened
+
+
+def open_folder(folder: Path) -> tuple[Opened, tuple[str, ...]]:
+    """The model of a Hugging Face folder, and which optional tensors it lacks (a backbone's scalar head is zero)."""
+    from toolrm_jax.data.chat import Chat
+    from toolrm_jax.models.folder import load_model
+    from toolrm_jax.parallel.mesh import use_all_cores
+
+    use_all_cores()
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder; give an exported folder, a run's, or a backbone's")
+    model, missing = load_model(folder)
+    chat = Chat.load(folder)
+    weights = {file.name: file_hash(file) for file in sorted(folder.glob("*.safetensors"))}
+    return Opened(model, chat, json_hash([weights, chat.fingerprint])), missing
+
+
+def run_config(folder: Path) -> Config:
+    """The config that a run was started with."""
+    file = folder / settings.CONFIG_FILE
+    try:
+        return settings.from_json(Config, json.loads(file.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{file}: not the config of a run ({error}); give the folder of `toolrm train`") from None
+
+
+def open_run(folder: Path) -> tuple[Opened, int]:
+    """The newest checkpoint of a run as a model, and its step."""
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+
+    from toolrm_jax.data.chat import Chat
+    from toolrm_jax.models.config import TrunkConfig, read_config
+    from toolrm_jax.models.heads import RewardModel
+    from toolrm_jax.parallel.mesh import use_all_cores
+    from toolrm_jax.train.checkpoints import Checkpoints
+    from toolrm_jax.train.optimizer import make_optimizer
+    from toolrm_jax.train.step import TrainState, split
+
+    use_all_cores()
+    config = run_config(folder)
+    shape = TrunkConfig.from_huggingface(read_config(folder / MODEL), str(folder / MODEL))
+    # Shapes alone: the checkpoint holds every value.
+    graph, params, frozen = split(
+        nnx.eval_shape(lambda: RewardModel(shape, frozen_layers=config.model.frozen_layers, rngs=nnx.Rngs(0)))
+    )
+    optimizer = jax.eval_shape(make_optimizer(config.optimizer, 1).init, params)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    state, frozen = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+        (TrainState(params, optimizer, jax.ShapeDtypeStruct((), jnp.int32)), frozen),
+    )
+    checkpoints = Checkpoints(folder / "checkpoints", config.keep)
+    try:
+        step = checkpoints.latest()
+        if step is None:
+            raise ModelError(f"{folder}: has no checkpoint yet; train further with the same command")
+        state, frozen, _ = checkpoints.restore(step, state, frozen)
+    finally:
+        checkpoints.close()
+    model = nnx.merge(graph, state.params, frozen)
+    chat = Chat.load(folder / MODEL)
+    card = file_hash(folder / CARD) if (folder / CARD).is_file() else ""
+    return Opened(model, chat, json_hash([settings.as_json(config), card, step, chat.fingerprint])), step
+
+
+def backbone_config(folder: Path) -> dict[str, Any]:
+    """The Hugging Face config of a run's backbone."""
+    from toolrm_jax.models.config import read_config
+
+    return read_config(folder / MODEL)
