@@ -40,6 +40,7 @@ class RecipeConfig:
     joined: float = 0.4  # share of the tasks with calls that stand joined with another one
     max_tools: int = 8  # tools on offer; the reference's always stay
     neighbours: int = 3  # other tasks whose tools may lend names and values to mistakes
+    max_characters: int | None = None  # of a group's text; longer ones lose answers, then are left out; None: no limit
 
     def recipe(self) -> Recipe:
         """The stage's own type, which checks the values."""
@@ -52,6 +53,7 @@ class SideConfig:
 
     categories: tuple[str, ...]  # categories of the source
     max_tasks: int | None = None  # a seeded sample of so many; None: all
+    no_call: float = 1.0  # tasks where no call is right, as a share of the others, at most
     recipe: RecipeConfig = chz.field(default_factory=RecipeConfig)
 
 
@@ -106,7 +108,7 @@ def _side(config: Config, name: str, tasks: Sequence[Task], drops: dict[str, int
     inputs = {"tasks": fingerprint(tasks)}
     if is_done(folder, made_from, inputs, overwrite):
         return
-    kept = _sample(tasks, side.max_tasks, config.seed)
+    kept = _sample(_fewer_without_call(tasks, side.no_call, config.seed), side.max_tasks, config.seed)
     made = make_groups(kept, side.recipe.recipe(), config.seed, strict=config.strict)
     dropped = Counter(drops) + Counter({OVER_LIMIT: len(tasks) - len(kept)}) + Counter(made.drops)
     write_groups(folder, made.groups, new_card(made_from, inputs, dropped, made.changes), overwrite=overwrite)
@@ -120,6 +122,16 @@ def _of_categories(tasks: Sequence[Task], categories: Sequence[str], name: str) 
     if not chosen:
         raise DataError(f"{name}: no tasks; name at least one of {', '.join(known) or 'none: the source is empty'}")
     return chosen
+
+
+def _fewer_without_call(tasks: Sequence[Task], share: float, seed: int) -> list[Task]:
+    """The tasks with at most `share` as many of those where no call is right as there are others, drawn by seed."""
+    if share < 0:
+        raise ConfigError(f"no_call={share}: give a share, 0 or more")
+    without = [task for task in tasks if task.reference is not None and not task.reference.calls]
+    others = [task for task in tasks if task.reference is None or task.reference.calls]
+    count = min(len(without), round(share * len(others)))
+    return others + (_sample(without, count, seed) if count else [])
 
 
 def _sample(tasks: Sequence[Task], count: int | None, seed: int) -> list[Task]:

@@ -64,19 +64,21 @@ def _check_same(config: Config, output: Path, overwrite: bool) -> None:
 def _train(config: Config, output: Path, card: dict[str, object]) -> bool:
     from toolrm_jax.data.chat import Chat
     from toolrm_jax.data.store import tokenise
-    from toolrm_jax.models.folder import load_model
+    from toolrm_jax.models.config import read_config
+    from toolrm_jax.models.folder import load_model, shortened
     from toolrm_jax.parallel.mesh import use_all_cores
     from toolrm_jax.train.loop import train as train_loop
 
     use_all_cores()
     folder = backbone(config.model.path, output.with_name(f"{output.name}.backbone"))
     chat = Chat.load(folder)
-    model, _ = load_model(folder, frozen_layers=config.model.frozen_layers)
+    model, _ = load_model(folder, layers=config.model.layers, frozen_layers=config.model.frozen_layers)
     settings.save(config, output)
     sides = {name: Path(getattr(config.data, name)) for name in ("train", "held_out")}
     tokens = {name: tokenise(groups, chat, output / "tokens" / name) for name, groups in sides.items()}
     chat.save(output / MODEL)
-    write_file(output / MODEL / "config.json", (folder / "config.json").read_bytes())
+    kept = shortened(read_config(folder), config.model.layers, str(folder))
+    write_file(output / MODEL / "config.json", json.dumps(kept, indent=2) + "\n")
     if not train_loop(config, model, tokens["train"], tokens["held_out"]):
         return False
     write_file(output / CARD, json.dumps(card, indent=1) + "\n")

@@ -76,15 +76,26 @@ class Tensors:
         return weight.from_huggingface(tensor)
 
 
-def load_model(
-    folder: str | Path, *, frozen_layers: int = 0, dtype: jnp.dtype = jnp.float32
-) -> tuple[RewardModel, tuple[str, ...]]:
-    """The model of a Hugging Face folder, and the names of the optional tensors it lacked (zero scalar head).
+def shortened(raw: dict[str, Any], layers: int | None, where: str) -> dict[str, Any]:
+    """A `config.json` with only the lowest `layers` layers. Raises ModelError where there are not so many."""
+    there = raw.get("num_hidden_layers", 0)
+    if layers is None:
+        return raw
+    if not 1 <= layers <= there:
+        raise ModelError(f"{where}: {layers} layers cannot be kept, the model has {there}")
+    kept = raw | {"num_hidden_layers": layers}
+    return kept | {"layer_types": raw["layer_types"][:layers]} if "layer_types" in raw else kept
 
-    Raises ModelError for a missing, damaged or differently shaped tensor.
+
+def load_model(
+    folder: str | Path, *, layers: int | None = None, frozen_layers: int = 0, dtype: jnp.dtype = jnp.float32
+) -> tuple[RewardModel, tuple[str, ...]]:
+    """The model of a Hugging Face folder, of its lowest `layers` where given, and the optional tensors it lacked.
+
+    Without a scalar head it gets one of zeros. Raises ModelError for a missing, damaged or differently shaped tensor.
     """
     folder = Path(folder)
-    raw = read_config(folder)
+    raw = shortened(read_config(folder), layers, str(folder))
     config = TrunkConfig.from_huggingface(raw, str(folder / "config.json"))
     if not 0 <= frozen_layers <= config.num_hidden_layers:
         raise ModelError(f"{folder}: {frozen_layers} layers cannot be frozen, the model has {config.num_hidden_layers}")
@@ -93,12 +104,12 @@ def load_model(
         nnx.eval_shape(lambda: RewardModel(config, frozen_layers=frozen_layers, rngs=nnx.Rngs(0)))
     )
     missing, values = [], {}
-    for path, (weight, layers) in declarations(config, frozen_layers).items():
+    for path, (weight, span) in declarations(config, frozen_layers).items():
         if weight.huggingface in OPTIONAL and weight.huggingface not in tensors:
             missing.append(weight.huggingface)
             values[path] = jnp.zeros(weight.shape, dtype)
-        elif layers:
-            stack = [tensors.read(weight.huggingface.format(layer=layer), weight) for layer in layers]
+        elif span:
+            stack = [tensors.read(weight.huggingface.format(layer=layer), weight) for layer in span]
             values[path] = jnp.asarray(np.stack(stack), dtype)
         else:
             values[path] = jnp.asarray(tensors.read(weight.huggingface, weight), dtype)

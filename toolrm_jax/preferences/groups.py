@@ -12,13 +12,16 @@ from toolrm_jax.toolcalls.compare import judge
 from toolrm_jax.toolcalls.equality import canonical
 from toolrm_jax.toolcalls.join import join
 from toolrm_jax.toolcalls.mistakes import make_mistakes, right_variants
+from toolrm_jax.toolcalls.render import render_hermes
 from toolrm_jax.toolcalls.types import Candidate, Context, Group, Task, Tool, Verdict
 
 NO_REFERENCE = "no reference"
 NO_RIGHT = "no right candidate"
 NO_WRONG = "no wrong candidate"
+TOO_LONG = "too long"
 FAULTY = "faulty task"
 PARTNERS_TRIED = 4
+SAME_TOOLS = 0.5  # share of joins that look for a partner with the same tools first
 RIGHT_POOL = 4
 REFERENCE_FIRST = 0.6
 """How often the reference is the first right candidate: about as often as a mistake starts from it (mistakes.py), so
@@ -34,6 +37,8 @@ class Recipe:
     joined: share of the tasks with calls that stand joined with another such one, so that call counts can be learned.
     max_tools: tools a context may offer; the reference's always stay.
     neighbours: other tasks whose tools may lend their names and values to mistakes.
+    max_characters: of a group's text (tools, messages, answers). A longer one loses answers, down to one right and
+    one wrong; what is too long even so is left out. None: no limit.
     """
 
     right: int = 1
@@ -43,12 +48,14 @@ class Recipe:
     joined: float = 0.4
     max_tools: int = 8
     neighbours: int = 3
+    max_characters: int | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            low = 1 if field.name in ("right", "max_tools") else 0
-            if getattr(self, field.name) < low:
-                raise ConfigError(f"{field.name}={getattr(self, field.name)}: give at least {low}")
+            low = 1 if field.name in ("right", "max_tools", "max_characters") else 0
+            value = getattr(self, field.name)
+            if value is not None and value < low:
+                raise ConfigError(f"{field.name}={value}: give at least {low}")
         if self.joined > 1:
             raise ConfigError(f"joined={self.joined}: is a share; give 0 to 1")
 
@@ -97,10 +104,13 @@ def make_groups(
             drops[FAULTY] += 1
             continue
         verdicts = {verdict.right for _, verdict in members}
-        if verdicts == {True, False}:
-            groups.append(Group(task, *zip(*members)))
-        else:
+        if verdicts != {True, False}:
             drops[NO_WRONG if True in verdicts else NO_RIGHT] += 1
+        elif kept := _within(task, members, recipe.max_characters):
+            changes["answers left out for length"] += len(members) - len(kept)
+            groups.append(Group(task, *zip(*kept)))
+        else:
+            drops[TOO_LONG] += 1
     return Made(tuple(groups), dict(+drops), dict(+changes))
 
 
@@ -126,10 +136,17 @@ def trim_tools(task: Task, max_tools: int, seed: int, keep: Collection[str] = ()
 
 
 def _join_some(task: Task, tasks: Sequence[Task], seed: int, changes: Counter[str]) -> Task:
-    """The task joined with a seeded partner, or as it is where all partners tried refuse."""
+    """The task joined with a seeded partner, or as it is where all partners tried refuse.
+
+    Every other time partners that call the same tools come first: calls to one tool side by side are what parallel
+    calls mostly are, and the context hardly grows.
+    """
     rng = seeded(seed, "join partner", task.id)
-    others = [other for other in rng.sample(tasks, min(PARTNERS_TRIED + 1, len(tasks))) if other.id != task.id]
-    for other in others[:PARTNERS_TRIED]:
+    pool = [other for other in rng.sample(tasks, len(tasks)) if other.id != task.id]
+    if rng.random() < SAME_TOOLS:
+        names = _called(task)
+        pool.sort(key=lambda other: _called(other) != names)
+    for other in pool[:PARTNERS_TRIED]:
         try:
             joined = join(task, other)
         except DataError:
@@ -138,6 +155,10 @@ def _join_some(task: Task, tasks: Sequence[Task], seed: int, changes: Counter[st
             changes["tasks joined"] += 1
             return joined
     return task
+
+
+def _called(task: Task) -> set[str]:
+    return {call.name for call in task.reference.calls}
 
 
 def _trim(task: Task, answers: Sequence[Candidate], recipe: Recipe, seed: int, changes: Counter[str]) -> Task:
@@ -206,6 +227,25 @@ def _members(
         *_unlike([member for member in order if not member[1].right], recipe.real_wrong),
         *(member for member in mistakes if not member[1].right),
     ]
+
+
+def _within(task: Task, members: list[tuple[Candidate, Verdict]], limit: int | None) -> list[tuple[Candidate, Verdict]]:
+    """The members that fit, a right and a wrong one first, then the others in their order; none if not these two."""
+    if limit is None:
+        return members
+    first = {verdict.right: index for index, (_, verdict) in reversed(list(enumerate(members)))}
+    order = sorted(range(len(members)), key=lambda index: (index not in first.values(), index))
+    room = limit - len(json.dumps(task.context.to_json(), ensure_ascii=False))
+    kept = []
+    for rank, index in enumerate(order):
+        candidate = members[index][0]
+        room -= len(candidate.raw or render_hermes(candidate.calls, candidate.text))
+        if room < 0:
+            if rank < 2:
+                return []
+            break
+        kept.append(index)
+    return [members[index] for index in sorted(kept)]
 
 
 def candidate_key(candidate: Candidate) -> Hashable:

@@ -15,6 +15,7 @@ class ModelConfig:
     """Where the backbone comes from and how much of it is trained."""
 
     path: str  # a Hugging Face folder or hub id
+    layers: int | None = None  # keep only so many of the lowest layers; None: all
     frozen_layers: int = 0  # lowest layers left as they are, and with them the embedding
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # on a CPU use float32: it has no faster bfloat16
     remat: bool = False  # recompute layers in the backward pass: less memory, a third more work

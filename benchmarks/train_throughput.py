@@ -1,0 +1,101 @@
+"""Training speed of the quickstart's model beside what this machine's matrix products allow.
+
+Prints tokens/s of a training step (135M parameters, lower 20 of 30 layers frozen, float32, random weights and
+tokens), the FLOPs it needs, the FLOP/s of a large matrix product measured between the steps, and the share of one in
+the other. Medians over alternating runs, since machines are shared: quote the share, not the speed.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from toolrm_jax.parallel.mesh import data_mesh, replicate, spread, use_all_cores
+
+use_all_cores()
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+from flax import nnx  # noqa: E402
+
+from toolrm_jax.data.dataset import RowSource, batches  # noqa: E402
+from toolrm_jax.data.tokens import TokenGroup  # noqa: E402
+from toolrm_jax.models.config import TrunkConfig  # noqa: E402
+from toolrm_jax.models.heads import RewardModel  # noqa: E402
+from toolrm_jax.train.loss import LossWeights  # noqa: E402
+from toolrm_jax.train.optimizer import OptimizerConfig, make_optimizer  # noqa: E402
+from toolrm_jax.train.step import TrainState, make_train_step, split  # noqa: E402
+
+SMOLLM2 = TrunkConfig("llama", 49152, 576, 1536, 30, 9, 3, 64, 1e5, 1e-5, 8192, True)
+FROZEN, LENGTH, ROWS, REPEATS = 20, 640, 2, 7
+
+
+def step_flops(config: TrunkConfig, frozen: int, tokens: int) -> float:
+    """Multiply-adds of the layers' matrices counted as two: 2 per weight forward, 4 more where it is trained.
+
+    Attention scores (about a tenth at this row length), norms and the optimiser are left out.
+    """
+    hidden, mlp = config.hidden_size, config.intermediate_size
+    heads = (2 * config.num_attention_heads + 2 * config.num_key_value_heads) * config.head_dim
+    layer = hidden * heads + 3 * hidden * mlp
+    return 2.0 * tokens * layer * (config.num_hidden_layers + 2 * (config.num_hidden_layers - frozen))
+
+
+def made_groups() -> list[TokenGroup]:
+    random = np.random.default_rng(0)
+    return [
+        TokenGroup(
+            str(number),
+            "made",
+            random.integers(1, 49000, 300),
+            tuple(random.integers(1, 49000, 60) for _ in range(5)),
+            (True,) + (False,) * 4,
+            ("",) * 5,
+        )
+        for number in range(2 * ROWS)
+    ]
+
+
+def main() -> None:
+    mesh = data_mesh(ROWS)
+    model = RewardModel(SMOLLM2, frozen_layers=FROZEN, rngs=nnx.Rngs(0))
+    graph, *values = split(model)
+    params, frozen = replicate(mesh, values)
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-9), 100)
+    state = replicate(mesh, TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32)))
+    step = make_train_step(graph, optimizer, LossWeights(token_error=1.0), jnp.float32, False)
+    rows = spread(mesh, next(iter(batches(RowSource(made_groups(), LENGTH, 8, ROWS, 1, 0), ROWS))))
+    size = 2048
+    matrix = jnp.ones((size, size))
+    product = jax.jit(lambda a, b: a @ b)
+
+    box = [state]
+
+    def train() -> None:
+        box[0], metrics = step(box[0], frozen, rows)
+        jax.block_until_ready(metrics)
+
+    def multiply() -> None:
+        for _ in range(20):
+            product(matrix, matrix).block_until_ready()
+
+    seconds: dict[str, list[float]] = {"train": [], "multiply": []}
+    train(), multiply()
+    for _ in range(REPEATS):
+        for name, action in (("train", train), ("multiply", multiply)):
+            start = time.perf_counter()
+            action()
+            seconds[name].append(time.perf_counter() - start)
+    tokens = LENGTH * ROWS
+    per_step, limit = statistics.median(seconds["train"]), 20 * 2 * size**3 / statistics.median(seconds["multiply"])
+    needed = step_flops(SMOLLM2, FROZEN, tokens)
+    shares = [needed / a / (20 * 2 * size**3 / b) for a, b in zip(seconds["train"], seconds["multiply"])]
+    print(f"devices: {len(mesh.devices)} x {jax.default_backend()}, {tokens} tokens a step")
+    print(f"training step:  {per_step:.2f} s, {tokens / per_step:.0f} tokens/s, {needed / per_step / 1e9:.0f} GFLOP/s")
+    print(f"matrix product: {limit / 1e9:.0f} GFLOP/s ({size} x {size}, float32)")
+    print(f"share of the limit: {statistics.median(shares):.0%} (median of {REPEATS} alternating pairs)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The loop as a whole: it learns, resumes exactly, stops cleanly, and refuses what it cannot go on from."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import chz
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from toolrm_jax.data.tokens import TokenGroup
+from toolrm_jax.errors import DataError, ModelError
+from toolrm_jax.models.config import TrunkConfig
+from toolrm_jax.models.heads import RewardModel
+from toolrm_jax.train import loop
+from toolrm_jax.train.config import DataConfig, ModelConfig, TrainConfig
+from toolrm_jax.train.loop import NotFinite, train
+from toolrm_jax.train.loss import LossWeights
+from toolrm_jax.train.metrics import read_metrics
+from toolrm_jax.train.optimizer import OptimizerConfig
+
+SHAPE = TrunkConfig("qwen3", 32, 16, 24, 2, 2, 1, 8, 1e4, 1e-6, 128, True)
+
+
+def groups(count: int) -> list[TokenGroup]:
+    """The right answer repeats the context's last token, the wrong ones do not."""
+    random = np.random.default_rng(0)
+    made = []
+    for number in range(count):
+        context = random.integers(4, 32, 6)
+        others = random.choice([t for t in range(4, 32) if t != context[-1]], 2, replace=False)
+        answers = tuple(np.array([token, 2]) for token in (context[-1], *others))
+        made.append(TokenGroup(f"g{number}", "made", context, answers, (True, False, False), ("", "x", "x")))
+    return made
+
+
+def config(folder, **changes) -> TrainConfig:
+    data = DataConfig(train="", held_out="", row_length=64, slots=16, rows=2, epochs=2, held_out_groups=20)
+    base = TrainConfig(
+        output=str(folder),
+        model=ModelConfig(path="", compute_dtype="float32", frozen_layers=1),
+        data=data,
+        optimizer=OptimizerConfig(learning_rate=1e-2, head_multiplier=3.0),
+        loss=LossWeights(token_error=0.5, next_token=0.1),
+        evaluate_every=8,
+        save_every=5,
+    )
+    return chz.replace(base, **changes)
+
+
+def model(shape: TrunkConfig = SHAPE) -> RewardModel:
+    return RewardModel(shape, frozen_layers=1, rngs=nnx.Rngs(7))
+
+
+def weights(trained: RewardModel) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.split(trained)[1])]
+
+
+def kept(folder) -> list[dict]:
+    """The run's records less what depends on the clock."""
+    return [{k: v for k, v in r.items() if k != "tokens_per_second"} for r in read_metrics(folder)]
+
+
+def test_it_learns_and_leaves_frozen_weights_alone(tmp_path):
+    before, after = model(), model()
+    assert train(
+        config(tmp_path, data=chz.replace(config(tmp_path).data, epochs=12)), after, groups(60), groups(80)[60:]
+    )
+    held_out = [record["correct"] for record in read_metrics(tmp_path) if record["kind"] == "held_out"]
+    assert held_out[0] < 0.75 < 0.9 < held_out[-1]
+    unchanged = {"embedding", "lm_head"}
+    for path, leaf in nnx.split(after)[1].flat_state():
+        frozen = path[:3] == ("trunk", "stacks", 0) or path[-1] in unchanged
+        same = np.array_equal(leaf.get_value(), dict(nnx.split(before)[1].flat_state())[path].get_value())
+        assert same == frozen, path
+
+
+def test_a_run_stopped_by_a_signal_and_resumed_equals_one_never_stopped(tmp_path, monkeypatch):
+    whole, parts = model(), model()
+    assert train(config(tmp_path / "whole"), whole, groups(60), groups(10))
+    original, calls = loop.StepRecorder.record, []
+
+    def interrupted(self, step, rows, metrics):
+        original(self, step, rows, metrics)
+        calls.append(step)
+        if step == 7 and calls.count(7) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop.StepRecorder, "record", interrupted)
+    assert train(config(tmp_path / "parts"), parts, groups(60), groups(10)) is False
+    assert max(calls) in (7, 8), "it stops at the step during which it was asked"
+    assert train(config(tmp_path / "parts"), model(), groups(60), groups(10))
+    resumed = model()
+    assert train(config(tmp_path / "parts"), resumed, groups(60), groups(10)), "a finished run only loads its end"
+    for a, b in zip(weights(whole), weights(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert kept(tmp_path / "whole") == kept(tmp_path / "parts")
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_its_groups(tmp_path):
+    broken = model()
+    broken.score[...] = broken.score[...] + np.nan
+    with pytest.raises(NotFinite, match=r"step 1: loss nan.* on groups g\d+"):
+        train(config(tmp_path), broken, groups(20), groups(10))
+
+
+def test_a_checkpoint_of_another_shape_is_refused_in_one_line(tmp_path):
+    train(config(tmp_path, steps=2), model(), groups(60), groups(10))
+    other = TrunkConfig("qwen3", 32, 16, 40, 2, 2, 1, 8, 1e4, 1e-6, 128, True)
+    with pytest.raises(ModelError, match="not a checkpoint of this model") as error:
+        train(config(tmp_path, steps=3), model(other), groups(60), groups(10))
+    assert "\n" not in str(error.value)
+
+
+def test_more_steps_than_the_epochs_give_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"steps=999, but 2 epoch\(s\) give only"):
+        train(config(tmp_path, steps=999), model(), groups(20), groups(10))
+
+
+def test_records_are_valid_json_and_one_per_step(tmp_path):
+    train(config(tmp_path, loss=LossWeights()), model(), groups(60), groups(10))
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    steps = [record["step"] for record in records if record["kind"] == "train"]
+    assert steps == list(range(1, len(steps) + 1))
