@@ -5,9 +5,11 @@ import json
 import pytest
 
 from toolrm_jax.cli import main
-from toolrm_jax.commands.prepare import OVER_LIMIT, OVERLAP
+from toolrm_jax.commands.prepare import OVER_LIMIT, OVERLAP, fewer_without_call
+from toolrm_jax.errors import ConfigError
 from toolrm_jax.preferences.card import read_card
 from toolrm_jax.preferences.shards import read_groups
+from toolrm_jax.toolcalls.types import Call, Context, Message, Reference, Task
 
 
 @pytest.fixture
@@ -44,6 +46,21 @@ def test_a_smaller_sample_is_part_of_a_larger_one(words, tmp_path):
     for count in (3, 6):
         assert main([*words, f"train.max_tasks={count}", f"output={tmp_path / str(count)}"]) == 0
     assert ids(tmp_path / "3" / "train") < ids(tmp_path / "6" / "train")
+
+
+def test_tasks_without_a_call_are_at_most_the_share_asked_for():
+    context = Context((), (Message("user", "hello"),))
+
+    def made(i, *calls):
+        return Task(f"t{i}", "made", "live", "Apache-2.0", context, Reference(calls))
+
+    tasks = [made(i, Call("f", {})) for i in range(10)] + [made(i) for i in range(10, 30)]
+    for share, expected in ((0.0, 0), (0.25, 2), (1.0, 10), (9.0, 20)):
+        kept = fewer_without_call(tasks, share, seed=0)
+        assert sum(not task.reference.calls for task in kept) == expected
+        assert sum(bool(task.reference.calls) for task in kept) == 10
+    with pytest.raises(ConfigError, match="no_call=-1"):
+        fewer_without_call(tasks, -1, seed=0)
 
 
 def test_again_it_does_nothing_and_with_other_settings_it_refuses_unless_told(words, tmp_path, fails):

@@ -15,6 +15,7 @@ from tests.models.tiny import KINDS, make, scores  # noqa: E402
 from toolrm_jax.data.packing import pack  # noqa: E402
 from toolrm_jax.data.rows import lay_out, stack  # noqa: E402
 from toolrm_jax.data.tokens import TokenGroup  # noqa: E402
+from toolrm_jax.errors import ModelError  # noqa: E402
 from toolrm_jax.evals.scoring import log_likelihood, score  # noqa: E402
 from toolrm_jax.models.attention import Visible  # noqa: E402
 from toolrm_jax.models.folder import huggingface_tensors, load_model  # noqa: E402
@@ -135,3 +136,15 @@ def test_weights_come_back_bit_for_bit(kind, tmp_path):
     ours = dict(huggingface_tensors(load_model(tmp_path, frozen_layers=1)[0]))
     for name, weight in reference.state_dict().items():
         np.testing.assert_array_equal(ours[name], weight.numpy(), err_msg=name)
+
+
+def test_a_backbone_cut_to_its_lower_layers_equals_transformers_without_the_upper_ones(tmp_path):
+    reference = make("Qwen2", tmp_path)
+    model, _ = load_model(tmp_path, layers=2, frozen_layers=1)
+    reference.model.layers = reference.model.layers[:2]
+    (group,) = random_groups(3, seed=9)[2:]
+    with torch.no_grad():
+        theirs = [float(scores(reference, np.concatenate([group.context, a]))) for a in group.responses]
+    np.testing.assert_allclose(score(model, [group])[0], theirs, rtol=1e-5)
+    with pytest.raises(ModelError, match="4 layers cannot be kept, the model has 3"):
+        load_model(tmp_path, layers=4)

@@ -1,3 +1,4 @@
+import json
 import random
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.preferences import groups as module
 from toolrm_jax.preferences.groups import Recipe, candidate_key, make_groups, trim_tools
 from toolrm_jax.toolcalls.compare import judge
+from toolrm_jax.toolcalls.render import render_hermes
 from toolrm_jax.toolcalls.types import Call, Candidate, Context, ErrorType, Message, Reference, Task, Tool
 
 
@@ -199,6 +201,38 @@ def test_a_task_with_real_answers_is_not_joined():
     made = make_groups(tasks, Recipe(joined=1), 0, {"t000": [answer(0, 9, "a")]})
     assert [len(group.task.reference.calls) for group in made.groups].count(1) == 1
     assert made.changes["tasks joined"] == 5
+
+
+def test_half_of_the_joins_look_first_for_a_partner_with_the_same_tools():
+    tasks = [replace(task(i % 20), id=f"u{i:03}") for i in range(40)]
+    made = make_groups(tasks, Recipe(joined=1), seed=0)
+    same = [len({call.name for call in group.task.reference.calls}) == 1 for group in made.groups]
+    assert len(same) == 40
+    assert 0.3 < sum(same) / 40 < 0.8
+
+
+def text_of(group):
+    answers = (one.raw or render_hermes(one.calls, one.text) for one in group.candidates)
+    return len(json.dumps(group.task.context.to_json(), ensure_ascii=False)) + sum(map(len, answers))
+
+
+def test_a_group_over_the_limit_loses_answers_and_at_last_its_place():
+    def made(limit):
+        return make_groups([task(0)], Recipe(right=2, mistakes=6, joined=0, max_characters=limit), seed=0)
+
+    (whole,) = made(None).groups
+    size = text_of(whole)
+    assert made(size).groups == (whole,)
+    smaller = made(size - 1)
+    (group,) = smaller.groups
+    assert group.candidates == whole.candidates[:-1]
+    assert smaller.changes["answers left out for length"] == 1
+    limits = range(size, 0, -20)
+    kept = [found.groups[0] for limit in limits if (found := made(limit)).groups]
+    assert all(text_of(group) <= limit for group, limit in zip(kept, limits))
+    assert {verdict.right for verdict in kept[-1].verdicts} == {True, False}
+    assert len(kept[-1].candidates) == 2
+    assert made(100).drops == {"too long": 1}
 
 
 def test_a_refused_join_is_counted_and_the_task_stays_alone(monkeypatch):

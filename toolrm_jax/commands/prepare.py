@@ -108,7 +108,7 @@ def _side(config: Config, name: str, tasks: Sequence[Task], drops: dict[str, int
     inputs = {"tasks": fingerprint(tasks)}
     if is_done(folder, made_from, inputs, overwrite):
         return
-    kept = _sample(_fewer_without_call(tasks, side.no_call, config.seed), side.max_tasks, config.seed)
+    kept = _sample(fewer_without_call(tasks, side.no_call, config.seed), side.max_tasks, config.seed)
     made = make_groups(kept, side.recipe.recipe(), config.seed, strict=config.strict)
     dropped = Counter(drops) + Counter({OVER_LIMIT: len(tasks) - len(kept)}) + Counter(made.drops)
     write_groups(folder, made.groups, new_card(made_from, inputs, dropped, made.changes), overwrite=overwrite)
@@ -124,7 +124,7 @@ def _of_categories(tasks: Sequence[Task], categories: Sequence[str], name: str) 
     return chosen
 
 
-def _fewer_without_call(tasks: Sequence[Task], share: float, seed: int) -> list[Task]:
+def fewer_without_call(tasks: Sequence[Task], share: float, seed: int) -> list[Task]:
     """The tasks with at most `share` as many of those where no call is right as there are others, drawn by seed."""
     if share < 0:
         raise ConfigError(f"no_call={share}: give a share, 0 or more")

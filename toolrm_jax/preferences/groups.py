@@ -87,6 +87,9 @@ def make_groups(
     ordered = in_order(tasks)
     referenced = [task for task in ordered if task.reference is not None]
     calling = [task for task in referenced if task.reference.calls]
+    by_tools: dict[frozenset[str], list[Task]] = {}
+    for task in calling:
+        by_tools.setdefault(_called(task), []).append(task)
     drops = Counter({NO_REFERENCE: len(ordered) - len(referenced)})
     changes: Counter[str] = Counter()
     groups = []
@@ -94,7 +97,7 @@ def make_groups(
         answers = real.get(task.id, ())
         try:
             if task.reference.calls and not answers and seeded(seed, "join", task.id).random() < recipe.joined:
-                task = _join_some(task, calling, seed, changes)
+                task = _join_some(task, calling, by_tools, seed, changes)
             task = _trim(task, answers, recipe, seed, changes)
             neighbours = _neighbours(task, referenced, recipe.neighbours, seed)
             members = _members(task, answers, neighbours, recipe, seed, changes)
@@ -135,18 +138,23 @@ def trim_tools(task: Task, max_tools: int, seed: int, keep: Collection[str] = ()
     return dataclasses.replace(task, context=Context(kept, task.context.messages))
 
 
-def _join_some(task: Task, tasks: Sequence[Task], seed: int, changes: Counter[str]) -> Task:
+def _join_some(
+    task: Task,
+    tasks: Sequence[Task],
+    by_tools: Mapping[frozenset[str], Sequence[Task]],
+    seed: int,
+    changes: Counter[str],
+) -> Task:
     """The task joined with a seeded partner, or as it is where all partners tried refuse.
 
     Every other time partners that call the same tools come first: calls to one tool side by side are what parallel
     calls mostly are, and the context hardly grows.
     """
     rng = seeded(seed, "join partner", task.id)
-    pool = [other for other in rng.sample(tasks, len(tasks)) if other.id != task.id]
-    if rng.random() < SAME_TOOLS:
-        names = _called(task)
-        pool.sort(key=lambda other: _called(other) != names)
-    for other in pool[:PARTNERS_TRIED]:
+    near = by_tools[_called(task)] if rng.random() < SAME_TOOLS else []
+    pools = [rng.sample(pool, min(PARTNERS_TRIED + 1, len(pool))) for pool in (near, tasks)]
+    others = [other for pool in pools for other in pool if other.id != task.id]
+    for other in others[:PARTNERS_TRIED]:
         try:
             joined = join(task, other)
         except DataError:
@@ -157,8 +165,8 @@ def _join_some(task: Task, tasks: Sequence[Task], seed: int, changes: Counter[st
     return task
 
 
-def _called(task: Task) -> set[str]:
-    return {call.name for call in task.reference.calls}
+def _called(task: Task) -> frozenset[str]:
+    return frozenset(call.name for call in task.reference.calls)
 
 
 def _trim(task: Task, answers: Sequence[Candidate], recipe: Recipe, seed: int, changes: Counter[str]) -> Task:
