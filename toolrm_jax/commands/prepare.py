@@ -25,6 +25,7 @@ from toolrm_jax.toolcalls.types import Task
 BASE = None
 OVERLAP = "shares a function or question with the held-out side"
 OVER_LIMIT = "over the limit"
+NO_CALL = "no call is right, beyond their share"
 LIVE = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple", "live_irrelevance")
 NON_LIVE = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
 
@@ -108,9 +109,11 @@ def _side(config: Config, name: str, tasks: Sequence[Task], drops: dict[str, int
     inputs = {"tasks": fingerprint(tasks)}
     if is_done(folder, made_from, inputs, overwrite):
         return
-    kept = _sample(fewer_without_call(tasks, side.no_call, config.seed), side.max_tasks, config.seed)
+    fewer = fewer_without_call(tasks, side.no_call, config.seed)
+    kept = _sample(fewer, side.max_tasks, config.seed)
     made = make_groups(kept, side.recipe.recipe(), config.seed, strict=config.strict)
-    dropped = Counter(drops) + Counter({OVER_LIMIT: len(tasks) - len(kept)}) + Counter(made.drops)
+    limits = {NO_CALL: len(tasks) - len(fewer), OVER_LIMIT: len(fewer) - len(kept)}
+    dropped = Counter(drops) + Counter(limits) + Counter(made.drops)
     write_groups(folder, made.groups, new_card(made_from, inputs, dropped, made.changes), overwrite=overwrite)
 
 
