@@ -39,12 +39,12 @@ def config() -> Config:
             # a token; the lower half of these and the embedding stay as they are.
             # A CPU's matrix products are not faster in bfloat16.
             model=ModelConfig(path="", layers=16, frozen_layers=8, compute_dtype="float32"),
-            data=DataConfig(train="", held_out="", row_length=1152, slots=32, rows=2, epochs=1, held_out_groups=24),
+            data=DataConfig(train="", held_out="", row_length=1280, slots=32, rows=2, epochs=1, held_out_groups=24),
             optimizer=OptimizerConfig(learning_rate=1.5e-4, head_multiplier=3.0, warmup=0.1),
             loss=LossWeights(token_error=1.0),
-            steps=48,
-            evaluate_every=24,
-            save_every=12,
+            steps=64,
+            evaluate_every=32,
+            save_every=16,
         ),
         judged_groups=80,
         judged_pairs=150,

@@ -209,7 +209,7 @@ def _report(config: Config, output: Path, judged: Sequence[Judged], commands: tu
     return RunReport(
         title="toolrm quickstart",
         backbone=backbones.title(config.model),
-        what=_what(config, card),
+        what=_what(config, card, records),
         trained=REWARD_MODEL,
         evaluations=tuple(each.evaluation for each in judged),
         loss=_curve("loss", records, "train", "loss"),
@@ -230,10 +230,11 @@ def _changed(config: Config) -> list[str]:
     ]
 
 
-def _what(config: Config, card: Card) -> str:
+def _what(config: Config, card: Card, records: Sequence[dict]) -> str:
     live = all(category.startswith("live") for category in config.prepare.train.categories)
     tasks = f"{config.prepare.source.upper()}{' live' if live else ''} tasks"
-    return f"{card.groups:,} {tasks}, each with right answers and mistakes made by rules"
+    seen = min(card.groups, sum(record["groups"] for record in records if record["kind"] == "train"))
+    return f"{seen:,} {tasks}, each with right answers and mistakes made by rules"
 
 
 def _curve(name: str, records: Sequence[dict], kind: str, value: str) -> Curve:

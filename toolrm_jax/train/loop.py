@@ -137,7 +137,8 @@ class StepRecorder:
         speed = tokens / (now - self.clock)
         self.clock = now
         values = {"loss": loss, "gradient_norm": norm, "learning_rate": float(self.rates(step - 1))}
-        values |= metrics["sums"].means() | {"tokens": tokens, "tokens_per_second": speed}
+        groups = int(rows.slot_group.max(axis=1).sum())
+        values |= metrics["sums"].means() | {"groups": groups, "tokens": tokens, "tokens_per_second": speed}
         self.log.write("train", step, values)
         shown = {"loss": f"{loss:.3f}", "acc": f"{values.get('correct', math.nan):.2f}", "tok/s": f"{speed:.0f}"}
         self.log.advance(step, shown)
