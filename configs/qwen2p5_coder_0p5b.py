@@ -2,12 +2,13 @@
 
 Command:   toolrm quickstart config=qwen2p5_coder_0p5b [model=FOLDER] [pairs=FILE]
 Hardware:  one accelerator with 24 GiB or more; without a hub give model= a local folder or GGUF file
-Time:      some minutes
-Expect:    above the backbone's own likelihood on real wrong calls
+Time:      not measured yet
+Expect:    not measured yet; the bar is the likelihood under the untrained backbone, which the report shows beside it
 """
 
 import chz
 
+from toolrm_jax.commands.prepare import LIVE, NON_LIVE, RecipeConfig, SideConfig
 from toolrm_jax.commands.quickstart import Config
 from toolrm_jax.configs import quickstart
 from toolrm_jax.train.config import DataConfig, ModelConfig
@@ -21,6 +22,11 @@ def config() -> Config:
         base,
         output="runs/qwen2p5_coder_0p5b",
         model="Qwen/Qwen2.5-Coder-0.5B-Instruct",
+        prepare=chz.replace(
+            base.prepare,
+            train=SideConfig(categories=LIVE, no_call=0.2, recipe=RecipeConfig(right=2, mistakes=6, joined=0.4)),
+            held_out=SideConfig(categories=NON_LIVE, no_call=0.2, recipe=RecipeConfig(joined=0.0)),
+        ),
         train=chz.replace(
             base.train,
             model=ModelConfig(path="", frozen_layers=0, compute_dtype="bfloat16", remat=True),
@@ -31,5 +37,6 @@ def config() -> Config:
             steps=None,
         ),
         judged_groups=None,
+        judged_pairs=None,
         export_dtype="bfloat16",
     )

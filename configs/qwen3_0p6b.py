@@ -2,8 +2,8 @@
 
 Command:   toolrm quickstart config=qwen3_0p6b [model=FOLDER] [pairs=FILE]
 Hardware:  one accelerator with 24 GiB or more; without a hub give model= a local folder or GGUF file
-Time:      some minutes
-Expect:    above the backbone's own likelihood on real wrong calls
+Time:      not measured yet
+Expect:    not measured yet; the bar is the likelihood under the untrained backbone, which the report shows beside it
 """
 
 import chz

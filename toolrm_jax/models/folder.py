@@ -82,7 +82,7 @@ def shortened(raw: dict[str, Any], layers: int | None, where: str) -> dict[str, 
     if layers is None:
         return raw
     if not 1 <= layers <= there:
-        raise ModelError(f"{where}: {layers} layers cannot be kept, the model has {there}")
+        raise ModelError(f"{where}: {layers} layers cannot be kept, the model has {there}; lower model.layers")
     kept = raw | {"num_hidden_layers": layers}
     return kept | {"layer_types": raw["layer_types"][:layers]} if "layer_types" in raw else kept
 
