@@ -6,7 +6,6 @@ transformers loads it with AutoModelForSequenceClassification, and other engines
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import chz
@@ -101,10 +100,10 @@ def export(
 
 
 def _measure(opened: Opened, folder: Path, groups: int) -> Measured:
-    from toolrm_jax.data.store import TokenGroups
+    from toolrm_jax.data.store import read_tokens
     from toolrm_jax.evals.scoring import score
 
-    held_out: Sequence = TokenGroups(folder / "tokens" / "held_out")[:groups]
+    held_out = read_tokens(folder / "tokens" / "held_out")[:groups]
     mean, deviation = mean_and_deviation([float(value) for row in score(opened.model, held_out) for value in row])
     return Measured(mean, deviation)
 

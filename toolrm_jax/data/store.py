@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -28,7 +27,7 @@ def encode(chat: Chat, group: Group) -> TokenGroup:
     return TokenGroup(group.task.id, group.task.source, encoded.context, encoded.responses, right, kinds)
 
 
-def tokenise(groups: Path, chat: Chat, output: Path) -> Sequence[TokenGroup]:
+def tokenise(groups: Path, chat: Chat, output: Path) -> list[TokenGroup]:
     """The token groups of a folder of groups, written under `output` unless they are there already."""
     inputs = {"groups": card_hash(read_card(groups)), "tokenizer": chat.fingerprint}
     if not is_done(output, {}, inputs, overwrite=True):
@@ -44,21 +43,13 @@ def tokenise(groups: Path, chat: Chat, output: Path) -> Sequence[TokenGroup]:
             card = {"config": {}, "inputs": inputs, "groups": len(source), "tokens": tokens}
             card["sha256"] = file_hash(partial / SHARD)
             write_file(partial / CARD, json.dumps(card, indent=1) + "\n")
-    return TokenGroups(output)
+    return read_tokens(output)
 
 
-class TokenGroups(Sequence[TokenGroup]):
-    """Tokenised groups by index, all held in memory: ids of a few thousand tokens each are small."""
-
-    def __init__(self, folder: Path) -> None:
-        source = ArrayRecordDataSource([str(folder / SHARD)])
-        try:
-            self._groups = [TokenGroup.from_bytes(record) for record in source.__getitems__(range(len(source)))]
-        except (RuntimeError, ValueError) as error:
-            raise DataError(f"{folder}: damaged ({error}); remove it and run again") from error
-
-    def __len__(self) -> int:
-        return len(self._groups)
-
-    def __getitem__(self, index):
-        return self._groups[index]
+def read_tokens(folder: Path) -> list[TokenGroup]:
+    """All token groups of a folder, in memory: ids of a few thousand tokens each are small."""
+    source = ArrayRecordDataSource([str(folder / SHARD)])
+    try:
+        return [TokenGroup.from_bytes(record) for record in source.__getitems__(range(len(source)))]
+    except (RuntimeError, ValueError) as error:
+        raise DataError(f"{folder}: damaged ({error}); remove it and run again") from error
