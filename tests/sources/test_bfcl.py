@@ -245,7 +245,7 @@ QUESTION = {
 
 def test_a_folder_of_files_is_read_in_place_of_the_package(tmp_path):
     write_folder(tmp_path, QUESTION, [{"f": {}}])
-    (task,) = bfcl.read(tmp_path, ["simple_python"])
+    (task,) = bfcl.read(tmp_path, categories=["simple_python"])
     assert task.context.messages == (Message("system", "Be brief.\u2028"), Message("user", "Hi"))
     assert task.reference.calls == (Call("f", {}),)
 
@@ -264,7 +264,7 @@ def test_a_folder_of_files_is_read_in_place_of_the_package(tmp_path):
 def test_a_malformed_question_is_named_in_one_line(tmp_path, change, answers, says):
     write_folder(tmp_path, {**QUESTION, **change}, answers)
     with pytest.raises(DataError, match=says) as caught:
-        list(bfcl.read(tmp_path, ["simple_python"]))
+        list(bfcl.read(tmp_path, categories=["simple_python"]))
     assert "\n" not in str(caught.value)
 
 
@@ -279,7 +279,7 @@ def test_absent_data_say_how_to_get_them(tmp_path, monkeypatch):
 def test_truncated_json_is_an_error_with_its_line(tmp_path):
     (tmp_path / "BFCL_v4_irrelevance.json").write_text('\n{"id": "irrelevance_0", ')
     with pytest.raises(DataError, match=r"irrelevance\.json:2"):
-        list(bfcl.read(tmp_path, ["irrelevance"]))
+        list(bfcl.read(tmp_path, categories=["irrelevance"]))
 
 
 def test_the_registry_reads_by_name_and_names_the_nearest_for_an_unknown_one(tmp_path):
@@ -288,10 +288,10 @@ def test_the_registry_reads_by_name_and_names_the_nearest_for_an_unknown_one(tmp
         (tmp_path / f"BFCL_v4_{category}.json").write_text("")
         (tmp_path / f"possible_answer/BFCL_v4_{category}.json").write_text("")
     assert [task.id for task in sources.read("bfcl", tmp_path)] == ["simple_python_7"]
-    with pytest.raises(ConfigError, match="known: bfcl; did you mean 'bfcl'"):
+    with pytest.raises(ConfigError, match="did you mean 'bfcl'"):
         sources.read("bcfl")
     with pytest.raises(ConfigError, match="unknown category 'simpel'"):
-        next(bfcl.read(tmp_path, ["simpel"]))
+        next(bfcl.read(tmp_path, categories=["simpel"]))
 
 
 def test_every_reference_is_right_by_the_strict_comparison(tasks):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.sources.drops import NOT_READABLE, Drops
 from toolrm_jax.toolcalls.types import Call, Context, Message, Reference, Task, Tool
 
 LICENCE = "Apache-2.0"
@@ -49,12 +50,16 @@ JSON_TYPES = {
 """JSON Schema type of every type BFCL uses for Python, Java and JavaScript; None: any value will do."""
 
 
-def read(path: str | Path | None = None, categories: Iterable[str] | None = None) -> Iterator[Task]:
+def read(
+    path: str | Path | None = None, drops: Drops | None = None, categories: Iterable[str] | None = None
+) -> Iterator[Task]:
     """Tasks of the given categories (None: all of CATEGORIES), in the order published.
 
     `path` is a folder with BFCL_v4_<category>.json and possible_answer/; None takes the installed package.
-    Raises ConfigError for an unknown category, DataError where files are missing or malformed.
+    Raises ConfigError for an unknown category, DataError where files are missing or malformed; a question that is
+    malformed is a DataError too without `drops`.
     """
+    drops = Drops(strict=True) if drops is None else drops
     chosen = CATEGORIES if categories is None else tuple(categories)
     if unknown := [name for name in chosen if name not in CATEGORIES]:
         raise ConfigError(f"BFCL: unknown category {unknown[0]!r}; known: {', '.join(CATEGORIES)}")
@@ -62,7 +67,14 @@ def read(path: str | Path | None = None, categories: Iterable[str] | None = None
     for category in chosen:
         answers = read_possible_answers(folder, category)
         for question in read_questions(folder, category):
-            yield task(question, category, answers.get(question["id"]))
+            try:
+                made = task(question, category, answers.get(question["id"]))
+            except DataError as error:
+                if drops.strict:
+                    raise
+                drops.add(NOT_READABLE, str(error))
+                continue
+            yield made
 
 
 def find_folder(path: str | Path | None = None) -> Path:

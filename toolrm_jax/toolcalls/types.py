@@ -181,8 +181,24 @@ class Reference(Record):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Stale(Record):
+    """A value the user gave for a parameter of the reference's call number `call` (from 0), and then replaced."""
+
+    call: int
+    parameter: str
+    value: Any
+
+    def __post_init__(self) -> None:
+        _expect(self, "call", int)
+        _expect(self, "parameter", str)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Task(Record):
-    """One question with its reference (None where the right answer is not known), and where it came from."""
+    """One question with its reference (None where the right answer is not known), and where it came from.
+
+    `stale`: values that a judge who reads the dialogue up to its middle takes for right, the latest ones first.
+    """
 
     id: str
     source: str
@@ -190,11 +206,14 @@ class Task(Record):
     licence: str
     context: Context
     reference: Reference | None = None
+    stale: tuple[Stale, ...] = ()
 
     @classmethod
     def _read(cls, name: str, value: Any) -> Any:
         if name == "context":
             return Context.from_json(value)
+        if name == "stale":
+            return _many(Stale, value)
         return Reference.from_json(value) if name == "reference" and value is not None else value
 
 
@@ -232,19 +251,41 @@ class Verdict(Record):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Choice(Record):
+    """A pair that a recipe chose of a group: the places of the better and the worse candidate.
+
+    `swapped`: whoever is shown both is to see the worse one first.
+    """
+
+    better: int
+    worse: int
+    swapped: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Group(Record):
-    """A task with its candidates and a verdict on each: the stored unit of preference data."""
+    """A task with its candidates and a verdict on each: the stored unit of preference data.
+
+    `choices` are the pairs that a recipe chose; without any, every right candidate stands over every wrong one.
+    `names`: the random name of each original one, where the group is obfuscated.
+    """
 
     task: Task
     candidates: tuple[Candidate, ...]
     verdicts: tuple[Verdict, ...]
+    choices: tuple[Choice, ...] = ()
+    names: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         if len(self.candidates) != len(self.verdicts):
             raise DataError(f"Group: {len(self.candidates)} candidates but {len(self.verdicts)} verdicts")
+        for choice in self.choices:
+            if not (0 <= choice.better < len(self.candidates) and 0 <= choice.worse < len(self.candidates)):
+                raise DataError(f"Group: a choice of candidates {choice.better} and {choice.worse} that are not there")
 
     @classmethod
     def _read(cls, name: str, value: Any) -> Any:
         if name == "task":
             return Task.from_json(value)
-        return _many({"candidates": Candidate, "verdicts": Verdict}[name], value)
+        kinds = {"candidates": Candidate, "verdicts": Verdict, "choices": Choice}
+        return _many(kinds[name], value) if name in kinds else value
