@@ -17,6 +17,7 @@ from toolrm_jax.preferences.shards import (
     decode_group,
     encode_group,
     fingerprint,
+    put_shard,
     read_groups,
     write_groups,
 )
@@ -275,3 +276,21 @@ def test_a_fingerprint_ignores_order_and_sees_any_change():
     tasks = [group(i).task for i in range(3)]
     assert fingerprint(tasks) == fingerprint(reversed(tasks))
     assert fingerprint(tasks) != fingerprint([*tasks[:2], group(2, "who?").task])
+
+
+def test_a_shard_stopped_half_way_is_not_there_under_its_name(tmp_path):
+    records = [encode_group(group(i)) for i in range(5)]
+
+    def stopped():
+        yield from records[:3]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        put_shard(tmp_path, "groups-00000.array_record", stopped())
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    made = put_shard(tmp_path, "groups-00000.array_record", records)
+    assert (made.name, made.groups, made.bytes) == (
+        "groups-00000.array_record",
+        5,
+        (tmp_path / made.name).stat().st_size,
+    )

@@ -2,13 +2,17 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolrm_jax.errors import DataError
+from toolrm_jax.toolcalls import obfuscate as module
 from toolrm_jax.toolcalls.obfuscate import obfuscate
+from toolrm_jax.toolcalls.obfuscate_text import is_identifier, replace_mentions
+from toolrm_jax.toolcalls.parse import parse_hermes
+from toolrm_jax.toolcalls.render import render_hermes
 from toolrm_jax.toolcalls.schema import check_tool, violations
-from toolrm_jax.toolcalls.types import Call, Context, Message, Reference, Task, Tool
+from toolrm_jax.toolcalls.types import Call, Candidate, Context, Message, Reference, Task, Tool
 
 NAME = re.compile(r"[a-z]{6,12}")
 
@@ -84,7 +88,7 @@ def test_one_map_serves_schemas_messages_and_the_reference():
     assert len(set(new.values())) == len(new)
 
 
-def test_values_descriptions_texts_and_nested_keys_are_left_alone():
+def test_values_ordinary_words_and_nested_keys_are_left_alone():
     task, renaming = obfuscate(TASK, 0)
     new = renaming.names
     weather = task.context.tools[0]
@@ -92,7 +96,7 @@ def test_values_descriptions_texts_and_nested_keys_are_left_alone():
     assert weather.properties[new["city"]] == WEATHER.properties["city"]
     assert weather.properties[new["place"]] == WEATHER.properties["place"]
     assert weather.parameters["$defs"] == WEATHER.parameters["$defs"]
-    assert [message.content for message in task.context.messages] == [m.content for m in TASK.context.messages]
+    assert [m.content for m in task.context.messages] == [f"{new['get_weather']} for city Oslo", "", "12:00"]
     assert list(task.reference.calls[0].arguments.values()) == list(CALL.arguments.values())
     assert list(task.reference.accepted[0].values()) == list(TASK.reference.accepted[0].values())
 
@@ -122,8 +126,76 @@ def test_names_depend_on_seed_and_task_alone():
     assert names != obfuscate(other, 0)[1].names
 
 
-def test_names_in_descriptions_are_counted():
-    assert obfuscate(TASK, 0)[1].described == 1  # city
+def test_names_that_still_stand_in_texts_are_counted():
+    assert obfuscate(TASK, 0)[1].described == 1  # city, an ordinary word
+
+
+def mentions(text, *names, values=()):
+    return replace_mentions(text, frozenset(names), frozenset(values), str.upper, set())
+
+
+def test_an_identifier_is_a_mention_wherever_it_stands_alone():
+    text = "Use get_weather, or weather.get; not get_weathers nor my_get_weather. getWeather(1)"
+    assert mentions(text, "get_weather", "weather.get", "getWeather") == (
+        "Use GET_WEATHER, or WEATHER.GET; not get_weathers nor my_get_weather. GETWEATHER(1)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "renamed"),
+    [
+        ("a city by the sea, city: Oslo", "a city by the sea, city: Oslo"),
+        ("city(x) and city (old)", "CITY(x) and city (old)"),
+        ("city=3, city = 3, city == 3", "CITY=3, CITY = 3, city == 3"),
+        ('{"city": "city"}', '{"CITY": "city"}'),
+        ('{"name": "city", "id": "city"}', '{"name": "CITY", "id": "city"}'),
+        ("give `city` or 'city'", "give `CITY` or 'city'"),
+        ("the city parameter, the parameter 'city', cities", "the CITY parameter, the parameter 'CITY', cities"),
+    ],
+)
+def test_an_ordinary_word_is_a_mention_only_where_names_stand(text, renamed):
+    assert mentions(text, "city") == renamed
+
+
+def test_an_identifier_that_is_a_value_too_is_renamed_only_where_names_stand():
+    fields = {"type": "array", "items": {"enum": ["wind_speed", "rain"]}}
+    tool = Tool("show", "", {"type": "object", "properties": {"wind_speed": {}, "fields": fields}})
+    asked = Message("user", 'Show wind_speed. {"wind_speed": 3}')
+    task, renaming = obfuscate(Task("t", "s", "c", "l", Context((tool,), (asked,))), 0)
+    assert task.context.messages[0].content == f'Show wind_speed. {{"{renaming.names["wind_speed"]}": 3}}'
+    assert task.context.tools[0].properties[renaming.names["fields"]]["items"]["enum"] == ["wind_speed", "rain"]
+
+
+def test_a_tool_result_is_renamed_like_the_call_it_answers():
+    call = Call("find_hotel", {"place_id": "7"})
+    told = Message("tool", '[{"place_id": "7", "city": "Oslo"}] from find_hotel', name="find_hotel")
+    tool = Tool("find_hotel", "Needs place_id.", {"type": "object", "properties": {"place_id": {}}})
+    before = Task("t", "s", "c", "l", Context((tool,), (Message("assistant", "", (call,)), told)))
+    task, renaming = obfuscate(before, 0)
+    find, place = renaming.names["find_hotel"], renaming.names["place_id"]
+    assert task.context.messages[1] == Message("tool", f'[{{"{place}": "7", "city": "Oslo"}}] from {find}', name=find)
+    assert task.context.tools[0].description == f"Needs {place}."
+    assert renaming.invert_task(task) == before
+
+
+def test_an_answer_is_renamed_with_its_words_and_comes_back():
+    answer = Candidate((Call("get_wether", {"city": 1, "town": 2}),), text="I call get_weather.", maker="m")
+    _, renaming = obfuscate(TASK, 0, [answer])
+    renaming = renaming.with_names_of(answer.calls)
+    renamed = renaming.apply_candidate(answer)
+    assert renamed.text == f"I call {renaming.names['get_weather']}."
+    assert renamed.maker == "m"
+    assert not {"get_wether", "city", "town"} & {renamed.calls[0].name, *renamed.calls[0].arguments}
+    assert renaming.invert_candidate(renamed) == answer
+
+
+def test_no_new_name_is_a_word_of_the_sample(monkeypatch):
+    """Else the inverse would turn the user's own word into a name."""
+    drawn = iter(["abcdef", "ghijkl"])
+    monkeypatch.setattr(module, "_draw", lambda rng, taken: next(x for x in drawn if x not in taken))
+    tool = Tool("f_1", "", {"type": "object", "properties": {}})
+    _, renaming = obfuscate(Task("t", "s", "c", "l", Context((tool,), (Message("user", "abcdef?"),))), 0)
+    assert renaming.names == {"f_1": "ghijkl"}
 
 
 def test_a_wrong_name_gets_its_own_random_string_always_the_same():
@@ -141,7 +213,7 @@ def test_raw_text_that_could_not_be_parsed_is_renamed_where_names_stand():
     _, renaming = obfuscate(TASK, 0)
     new = renaming.names
     raw = '<tool_call>{"name": "get_weather", "arguments": {"city": "the city of get_weather", "town": 1}</tool_call>'
-    assert renaming.apply_text(raw) == raw.replace('"get_weather"', f'"{new["get_weather"]}"').replace(
+    assert renaming.apply_text(raw) == raw.replace("get_weather", new["get_weather"]).replace(
         '"city"', f'"{new["city"]}"'
     )
     assert renaming.apply_text("[get_time(city=city), my.city(x=1)") == (
@@ -170,6 +242,7 @@ def tasks(draw):
     return Task("t", "s", "c", "l", Context(tuple(tools), ()), Reference(calls))
 
 
+@settings(deadline=None)
 @given(tasks(), st.integers(0, 5))
 def test_apply_then_invert_is_the_identity(task, seed):
     renamed, renaming = obfuscate(task, seed)
@@ -177,6 +250,7 @@ def test_apply_then_invert_is_the_identity(task, seed):
     assert renaming.invert(renaming.apply(task.reference.calls)) == task.reference.calls
 
 
+@settings(deadline=None)
 @given(tasks(), st.integers(0, 5))
 def test_what_is_wrong_with_a_call_stays_the_same(task, seed):
     renamed, renaming = obfuscate(task, seed)
@@ -184,6 +258,49 @@ def test_what_is_wrong_with_a_call_stays_the_same(task, seed):
         found = [(fault.kind, fault.parameter) for fault in violations(task.context.tools, before)]
         expected = [(kind, renaming.names.get(parameter, parameter)) for kind, parameter in found]
         assert [(fault.kind, fault.parameter) for fault in violations(renamed.context.tools, after)] == expected
+
+
+WORDS = st.sampled_from(["get_weather", "city", "findHotel", "a.b", "hotels_4", "unit", "name", "Oslo", "qwertz"])
+SPEECH = st.lists(
+    WORDS | st.sampled_from(['"', "`", ":", "(", "=", " ", ", ", "parameter ", '{"name": "']), max_size=12
+)
+
+
+@st.composite
+def conversations(draw):
+    """Tasks of several turns whose texts, calls and results speak of the same few names."""
+    parameters = {name: {"type": "string", "description": "".join(draw(SPEECH))} for name in draw(st.sets(WORDS))}
+    schema = {"type": "object", "properties": parameters}
+    tools = [Tool(name, "".join(draw(SPEECH)), schema) for name in sorted(draw(st.sets(WORDS, min_size=1)))]
+    arguments = st.dictionaries(WORDS, WORDS | st.integers(), max_size=3)
+    messages = []
+    for role in ("user", "assistant", "tool", "user"):
+        calls = tuple(draw(st.lists(st.builds(Call, WORDS, arguments), max_size=2))) if role == "assistant" else ()
+        name = draw(WORDS) if role == "tool" else None
+        messages.append(Message(role, "".join(draw(SPEECH)), calls, name))
+    reference = Reference(tuple(draw(st.lists(st.builds(Call, WORDS, arguments), max_size=2))))
+    return Task("t", "s", "c", "l", Context(tuple(tools), tuple(messages)), reference)
+
+
+@settings(deadline=None)
+@given(conversations(), st.integers(0, 5))
+def test_parse_obfuscate_validate_invert_is_the_identity_and_no_name_survives(task, seed):
+    parsed = parse_hermes(render_hermes(task.reference.calls))
+    assert parsed.calls == task.reference.calls
+    renamed, renaming = obfuscate(task, seed)
+    faults = [[fault.kind for fault in violations(task.context.tools, call)] for call in parsed.calls]
+    assert [[f.kind for f in violations(renamed.context.tools, c)] for c in renamed.reference.calls] == faults
+    assert renaming.invert_task(renamed) == task
+    survivors = set(renaming.names)
+    calls = [call for message in renamed.context.messages for call in message.calls] + [*renamed.reference.calls]
+    assert not survivors & {name for call in calls for name in (call.name, *call.arguments)}
+    assert not survivors & {name for tool in renamed.context.tools for name in (tool.name, *tool.properties)}
+    assert not survivors & {message.name for message in renamed.context.messages}
+    loud = {name for name in survivors if is_identifier(name)} - renaming.values
+    texts = [message.content for message in renamed.context.messages]
+    texts += [text for tool in renamed.context.tools for text in (tool.description, json.dumps(tool.parameters))]
+    for name in loud:
+        assert not any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for text in texts)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Turn tasks into groups of right and wrong answers: OUTPUT/train and OUTPUT/held_out.
 
-Training tasks that share a reference function or the question with any held-out task are left out and counted.
+Without config=, tasks of one source, split by category; training tasks that share a reference function or the question
+with any held-out task are left out and counted. With config=data/outcome or config=data/balanced, pairs from all
+sources after one of the two papers; `toolrm prepare config=data/outcome --help` lists the settings of these.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import chz
 
 from toolrm_jax import sources
 from toolrm_jax.commands import settings
+from toolrm_jax.commands.prepare_pairs import BalancedConfig, OutcomeConfig, prepare_pairs
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.files import is_done
 from toolrm_jax.preferences.card import Card, new_card, read_card
@@ -75,12 +78,19 @@ class Config:
     strict: bool = False  # a fault in one task stops everything, else it is a counted drop
 
 
-def run(config: Config, overwrite: bool = False) -> int:
-    """Prepare, and say what the two folders hold."""
-    prepare(config, overwrite)
+CONFIGS = (Config, OutcomeConfig, BalancedConfig)
+"""What `config=` may hold; the first is what there is without."""
+
+
+def run(config: Config | OutcomeConfig | BalancedConfig, overwrite: bool = False) -> int:
+    """Prepare, and say what the folders hold."""
+    if isinstance(config, Config):
+        prepare(config, overwrite)
+        folders = [Path(config.output) / side for side in ("train", "held_out")]
+    else:
+        folders = prepare_pairs(config, overwrite)
     settings.save(config, Path(config.output))
-    for side in ("train", "held_out"):
-        folder = Path(config.output) / side
+    for folder in folders:
         print(f"{folder}: {summary(read_card(folder))}")
     return 0
 

@@ -50,14 +50,15 @@ class Setting:
     about: str
 
 
-def resolve(command: str, kind: type, words: Sequence[str], base: str | None) -> Resolved:
-    """The config of class `kind` from the command line's words. Raises ConfigError, in one line.
+def resolve(command: str, kinds: type | tuple[type, ...], words: Sequence[str], base: str | None) -> Resolved:
+    """The config from the command line's words. Raises ConfigError, in one line.
 
-    `base` names the config that stands where no `config=` does.
+    `base` names the config that stands where no `config=` does. A command may take configs of several classes: which
+    one it is the named config says, the first where none is named.
     """
     reserved, given = _sorted_out(words)
     name = reserved.get("config", base)
-    start = _start(name, kind)
+    start, kind = _start(name, kinds)
     if "bindings" in reserved:
         given = read_bindings(Path(reserved["bindings"])) + given
     known = [setting.name for setting in settings_of(kind)]
@@ -86,10 +87,11 @@ def resolve(command: str, kind: type, words: Sequence[str], base: str | None) ->
     return Resolved(config, _flag(reserved.get("overwrite", "false")), (title, *changed))
 
 
-def load_config(name: str, kind: type) -> Any:
+def load_config(name: str, kind: type | tuple[type, ...]) -> Any:
     """What `config()` of configs/NAME.py, or of the .py file at that path, returns: an object of class `kind`."""
     path = Path(name)
-    if path.suffix == ".py" or "/" in name:
+    names = config_names()
+    if path.suffix == ".py" or ("/" in name and name not in names):
         spec = importlib.util.spec_from_file_location("toolrm_config_file", path) if path.is_file() else None
         if spec is None or spec.loader is None:
             raise ConfigError(f"config={name}: no such Python file")
@@ -99,15 +101,17 @@ def load_config(name: str, kind: type) -> Any:
         except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
             raise ConfigError(f"config={name}: {type(error).__name__}: {error}") from None
     else:
-        names = sorted(file.stem for file in config_folder().glob("*.py") if file.stem != "__init__")
         if name not in names:
             raise ConfigError(f"config={name}: no such config; {nearest(name, names)}")
-        module = importlib.import_module(f"toolrm_jax.configs.{name}")
+        module = importlib.import_module(f"toolrm_jax.configs.{name.replace('/', '.')}")
     if not callable(getattr(module, "config", None)):
         raise ConfigError(f"config={name}: it has no function config()")
     found = module.config()
+    if not isinstance(found, kind) and hasattr(kind, "of_experiment"):
+        found = kind.of_experiment(found) or found
     if not isinstance(found, kind):
-        theirs, ours = (some.__module__.rpartition(".")[2] for some in (type(found), kind))
+        first = kind[0] if isinstance(kind, tuple) else kind
+        theirs, ours = (some.__module__.rpartition(".")[2] for some in (type(found), first))
         raise ConfigError(f"config={name}: holds the settings of {theirs}, this command takes those of {ours}")
     return found
 
@@ -115,6 +119,12 @@ def load_config(name: str, kind: type) -> Any:
 def config_folder() -> Path:
     """Where the named configs lie."""
     return Path(toolrm_jax.configs.__path__[0])
+
+
+def config_names() -> list[str]:
+    """The named configs; those in a folder of configs/ as FOLDER/NAME."""
+    files = (file for file in config_folder().rglob("*.py") if file.stem != "__init__")
+    return sorted(str(file.relative_to(config_folder()).with_suffix("").as_posix()) for file in files)
 
 
 def read_bindings(path: Path) -> list[tuple[str, str]]:
@@ -190,11 +200,11 @@ def settings_of(kind: type, prefix: str = "") -> list[Setting]:
     return found
 
 
-def help_text(command: str, kind: type, about: str, base: str | None, words: Sequence[str]) -> str:
+def help_text(command: str, kinds: type | tuple[type, ...], about: str, base: str | None, words: Sequence[str]) -> str:
     """The command's page: what it does, and every setting with its type, default and meaning."""
     reserved, _ = _sorted_out([word for word in words if word not in ("--help", "-h")])
     name = reserved.get("config", base)
-    start = _start(name, kind)
+    start, kind = _start(name, kinds)
     values = {} if start is None else leaves(start)
     rows = []
     for setting in settings_of(kind):
@@ -209,13 +219,15 @@ def help_text(command: str, kind: type, about: str, base: str | None, words: Seq
     return "\n".join([f"toolrm {command} key=value …", "", about.strip(), "", title, *lines])
 
 
-def _start(name: str | None, kind: type) -> Any:
-    """The base config; without a name the class's own defaults, None where it has settings that must be given."""
+def _start(name: str | None, kinds: type | tuple[type, ...]) -> tuple[Any, type]:
+    """The base config and its class; without a name the first class's own defaults, None where some must be given."""
     if name:
-        return load_config(name, kind)
+        found = load_config(name, kinds)
+        return found, type(found)
+    kind = kinds[0] if isinstance(kinds, tuple) else kinds
     fields = chz.chz_fields(kind).values()
     needed = any(field._default is MISSING and field._default_factory is MISSING for field in fields)
-    return None if needed else kind()
+    return (None if needed else kind()), kind
 
 
 def _sorted_out(words: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:

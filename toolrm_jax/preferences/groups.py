@@ -231,8 +231,8 @@ def _members(
     order = rng.sample(real, len(real))
     return [
         *(member for member in right if member[1].right),
-        *_unlike([member for member in order if member[1].right], recipe.real_right),
-        *_unlike([member for member in order if not member[1].right], recipe.real_wrong),
+        *unlike([member for member in order if member[1].right], recipe.real_right),
+        *unlike([member for member in order if not member[1].right], recipe.real_wrong),
         *(member for member in mistakes if not member[1].right),
     ]
 
@@ -265,7 +265,7 @@ def candidate_key(candidate: Candidate) -> Hashable:
     return candidate.fault is None, canonical(candidate.calls), text.strip()
 
 
-def _unlike(members: Sequence[tuple[Candidate, Verdict]], count: int) -> list[tuple[Candidate, Verdict]]:
+def unlike(members: Sequence[tuple[Candidate, Verdict]], count: int) -> list[tuple[Candidate, Verdict]]:
     """Up to `count` of the members: each next one is the first that repeats the fewest makers and error types."""
     left = list(members)
     chosen: list[tuple[Candidate, Verdict]] = []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import overload
@@ -62,10 +63,10 @@ def write_groups(
             tally.add(group)
             batch.append(encode_group(group))
             if len(batch) == shard_size:
-                shards.append(_write_shard(partial, len(shards), batch))
+                shards.append(_write_shard(partial / _name(len(shards)), batch))
                 batch = []
         if batch:
-            shards.append(_write_shard(partial, len(shards), batch))
+            shards.append(_write_shard(partial / _name(len(shards)), batch))
         if not shards:
             raise DataError(f"{folder}: no group to write; dropped: {_reasons(card)}")
         whole = dataclasses.replace(card, counts=tally.tables(), shards=tuple(shards))
@@ -125,13 +126,24 @@ def check_shards(folder: Path | str) -> Card:
     return card
 
 
-def _write_shard(folder: Path, number: int, records: Sequence[bytes]) -> Shard:
-    path = folder / f"groups-{number:05d}.array_record"
+def put_shard(folder: Path, name: str, records: Sequence[bytes]) -> Shard:
+    """Write one shard, whole or not at all; several processes may write the same one at the same time."""
+    partial = folder / f".{name}.{os.getpid()}"
+    made = _write_shard(partial, records)
+    os.replace(partial, folder / name)
+    return dataclasses.replace(made, name=name)
+
+
+def _write_shard(path: Path, records: Sequence[bytes]) -> Shard:
     writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
     for record in records:
         writer.write(record)
     writer.close()
     return Shard(path.name, len(records), path.stat().st_size, file_hash(path))
+
+
+def _name(number: int) -> str:
+    return f"groups-{number:05d}.array_record"
 
 
 def _check_size(folder: Path, shard: Shard) -> None:

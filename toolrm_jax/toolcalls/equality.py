@@ -45,10 +45,10 @@ def _canonical(value: Any, fold_case: bool, depth: int) -> Hashable:
         return ("nan",) if isinstance(value, float) and math.isnan(value) else value
     if depth == 0:
         raise DataError(f"a value is nested more than {MAX_DEPTH} deep; flatten it")
-    if isinstance(value, Mapping):
+    if isinstance(value, Call):
+        return ("call", value.name, _canonical(value.arguments, fold_case, depth - 1))
+    if isinstance(value, (dict, Mapping)):  # the abstract class last: asking it is slow
         return ("map", frozenset([(key, _canonical(item, fold_case, depth - 1)) for key, item in value.items()]))
     if isinstance(value, list | tuple):
         return ("list", *[_canonical(item, fold_case, depth - 1) for item in value])
-    if isinstance(value, Call):
-        return ("call", value.name, _canonical(value.arguments, fold_case, depth - 1))
     raise DataError(f"{type(value).__name__} is not a JSON value; give null, booleans, numbers, strings, lists, maps")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import re
@@ -81,6 +82,7 @@ def schema_of(properties: dict[str, Any], key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+@functools.lru_cache(maxsize=4096)
 def usual_strings(name: str) -> tuple[str, ...]:
     """What models usually put into a parameter of that name; empty where nothing comes to mind."""
     words = re.split(r"[_\W\d]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())

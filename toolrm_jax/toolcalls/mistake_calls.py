@@ -140,13 +140,14 @@ def _nearest(rng: random.Random, tools: Sequence[Tool], call: Call) -> Tool:
 
 def adapted(rng: random.Random, tool: Tool, call: Call, said: Conversation) -> Call:
     """A call of `tool` with what fits of another call's arguments, its required parameters filled."""
-    left = {key: value for key, value in call.arguments.items() if key not in tool.properties}
+    properties, required = tool.properties, tool.required
+    left = {key: value for key, value in call.arguments.items() if key not in properties}
     arguments = {}
-    for name, found in tool.properties.items():
+    for name, found in properties.items():
         schema = found if isinstance(found, dict) else {}
         if name in call.arguments:
             arguments[name] = call.arguments[name]
-        elif name in tool.required or rng.random() < 0.1:
+        elif name in required or rng.random() < 0.1:
             fit = [key for key, value in left.items() if _fits(value, schema)]
             arguments[name] = left.pop(fit[0]) if fit and rng.random() < 0.7 else made_value(rng, name, schema, said)
     return Call(tool.name, arguments)

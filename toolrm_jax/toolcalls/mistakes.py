@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 from toolrm_jax.errors import DataError
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.compare import judge
-from toolrm_jax.toolcalls.conversation import read_conversation
+from toolrm_jax.toolcalls.conversation import Conversation, read_conversation
 from toolrm_jax.toolcalls.equality import multiset
 from toolrm_jax.toolcalls.matching import OMITTED
 from toolrm_jax.toolcalls.mistake_calls import EDITS, Scene
@@ -57,7 +57,7 @@ def make_mistakes(
         raise DataError(f"task {task.id}: has no reference to make mistakes from; drop it or give it one")
     rng = seeded(seed, "mistakes", task.id, epoch)
     scene = Scene(task.context.tools, reference, read_conversation(task.context), neighbours)
-    bases = right_variants(task, seed, 4)
+    bases = _right_variants(task, seed, 4, scene.said)
     shares = dict(SHARES) if kinds is None else dict.fromkeys(kinds, 1)
     if not reference.calls:
         shares = {ErrorType.NUMBER: 1}
@@ -134,14 +134,18 @@ def right_variants(task: Task, seed: int, count: int) -> tuple[Candidate, ...]:
     reference = task.reference
     if reference is None:
         raise DataError(f"task {task.id}: has no reference to vary; drop it or give it one")
+    return _right_variants(task, seed, count, None if reference.calls else read_conversation(task.context))
+
+
+def _right_variants(task: Task, seed: int, count: int, said: Conversation | None) -> tuple[Candidate, ...]:
+    reference = task.reference
     rng = seeded(seed, "right variants", task.id)
     made = [Candidate(reference.calls, reference.text or "", "reference")]
     seen = {_written(made[0])}
-    said = None if reference.calls else read_conversation(task.context)
     for _ in range(4 * count):
         if len(made) >= count:
             break
-        if said is None:
+        if reference.calls:
             candidate = Candidate(_vary(rng, reference), "", "rule:right")
         else:
             candidate = Candidate((), reply_without_call(rng, said, tools=task.context.tools, fits=True), "rule:right")

@@ -1,46 +1,48 @@
 """Random names for tools and parameters, so that a model cannot go by names it has seen (method.md, 2.2 and 4.20).
 
-One map per sample covers tools and parameters alike: the same name is the same random string wherever it stands.
-Renamed are tools' names, top-level parameters, and both in the calls of the conversation and of the reference. Left
-alone are descriptions, messages' texts and all values. The keys of nested objects are part of a parameter's value, so
-they stay too: in the schema, in arguments and in accepted values.
+One map per sample covers tools and parameters alike: the same name is the same random string wherever it stands, in
+schemas, in the calls and tool results of the conversation, in the reference and in every candidate, and in text that
+mentions it by name (obfuscate_text.py says when). Left alone are all values and ordinary words, also where a name
+looks the same: what a user says and what is to be passed on must stay alike. So an identifier that is a value too
+(in an enumeration or an argument) is renamed only where it stands as a name. The keys of nested objects are part of a
+parameter's value and stay.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 import re
 import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from toolrm_jax.errors import DataError
 from toolrm_jax.seeding import seeded
-from toolrm_jax.toolcalls.types import Call, Context, Message, Reference, Task, Tool
+from toolrm_jax.toolcalls.obfuscate_schema import parameter_names, rewrite, told, values
+from toolrm_jax.toolcalls.obfuscate_text import is_identifier, replace_mentions
+from toolrm_jax.toolcalls.types import Call, Candidate, Context, Message, Reference, Task, Tool
 
 LENGTHS = (6, 12)
 
-# Keywords of JSON Schema that hold one schema, several, or schemas by name.
-_ONE = ("items", "additionalProperties", "contains", "not", "if", "then", "else")
-_SEVERAL = ("allOf", "anyOf", "oneOf", "prefixItems")
-_BY_NAME = ("properties", "$defs", "definitions", "dependentSchemas")
-# Those among them whose schemas speak of the same object as the schema they stand in.
-_SAME_OBJECT = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
-# Keywords that tie the top level's names to something that cannot be followed.
-_REFUSED = ("patternProperties", "propertyNames", "$ref", "$dynamicRef", "unevaluatedProperties")
-_POINTER = re.compile(r"#/(\$defs|definitions|properties)/([^/]+)(.*)", re.DOTALL)
-
-Rename = Callable[[str], str]
+_LIKE_NEW = re.compile(rf"(?<!\w)[a-z]{{{LENGTHS[0]},{LENGTHS[1]}}}(?!\w)")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Renaming:
-    """The map of one sample. `described` counts names that still stand in a description, as whole words."""
+    """The map of one sample.
+
+    known: the names of the task itself. values: identifiers among them that are values as well. words: words of the
+    sample's texts that could pass for a new name, which none may be. described: how many of the names still stand in a
+    description or message, as whole words.
+    """
 
     names: Mapping[str, str]
     seed: int
     record: str
+    known: frozenset[str] = frozenset()
+    values: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
     described: int = 0
 
     def apply(self, calls: Sequence[Call]) -> tuple[Call, ...]:
@@ -48,61 +50,104 @@ class Renaming:
 
         Argument order and values are kept.
         """
-        return tuple(_rename(call, self._new) for call in calls)
+        return tuple(_rename(call, self.new) for call in calls)
 
     def invert(self, calls: Sequence[Call]) -> tuple[Call, ...]:
-        """The calls under the original names. Strings that stand for none of the sample's names are left as they are:
-        a random string does not say which unknown name it was."""
+        """The calls under the original names. Strings that stand for none of the map's names are left as they are:
+        a random string does not say which unknown name it was (`with_names_of` puts it into the map)."""
+        return tuple(_rename(call, self._old) for call in calls)
+
+    def apply_text(self, text: str) -> str:
+        """The text with the task's names replaced where it mentions them. Unknown names stay as they are."""
+        return replace_mentions(text, self.known, self.values, self.names.__getitem__, set())
+
+    def apply_reason(self, reason: str) -> str:
+        """A verdict's line under the new names: it opens with a tool's name, or quotes what it names."""
+        quoted = re.sub(r'"([^"]*)"', lambda found: f'"{self.names.get(found[1], found[1])}"', reason)
+        head, colon, rest = quoted.partition(": ")
+        return self.apply_text(self.names.get(head, head) + colon + rest)
+
+    def invert_text(self, text: str) -> str:
+        """The inverse of `apply_text`: exact for texts of the sample, whose words are no new names."""
         original = {new: old for old, new in self.names.items()}
-        return tuple(_rename(call, lambda name: original.get(name, name)) for call in calls)
+        return _LIKE_NEW.sub(lambda found: original.get(found[0], found[0]), text)
 
-    def apply_text(self, raw: str) -> str:
-        """The raw text of an answer that could not be parsed, with the sample's names replaced where they stand as
-        names: before `(` or `=`, as a quoted key, or as the value of "name". Unknown names stay as they are."""
-        known = "|".join(re.escape(name) for name in sorted(self.names, key=len, reverse=True) if name)
-        if not known:
-            return raw
-        pattern = (
-            rf"(?P<key>[\"']name[\"']\s*:\s*[\"'])(?P<tool>{known})(?=[\"'])"
-            rf"|(?<![\w.])(?P<name>{known})(?=\s*[=(]|[\"']\s*:)"
-        )
-        return re.sub(pattern, lambda found: (found["key"] or "") + self.names[found["tool"] or found["name"]], raw)
+    def apply_candidate(self, candidate: Candidate) -> Candidate:
+        """An answer under the new names, its words and its unparsed text too."""
+        return self._candidate(candidate, self.apply, self.apply_text)
 
-    def _new(self, name: str) -> str:
+    def invert_candidate(self, candidate: Candidate) -> Candidate:
+        """The inverse of `apply_candidate`, up to unknown names."""
+        return self._candidate(candidate, self.invert, self.invert_text)
+
+    def invert_task(self, task: Task) -> Task:
+        """The task that was obfuscated. Keys of schemas stay in their random order, which equality does not see."""
+        return _renamed_task(task, self._old, self.invert_text, None)
+
+    def with_names_of(self, calls: Sequence[Call]) -> Renaming:
+        """The same map, and in it every unknown name of these calls with its random string."""
+        grown = self
+        for name in (name for call in calls for name in (call.name, *call.arguments)):
+            if name not in grown.names:
+                grown = dataclasses.replace(grown, names={**grown.names, name: grown.new(name)})
+        return grown
+
+    def new(self, name: str) -> str:
+        """The random string of a name, known or not."""
         if name in self.names:
             return self.names[name]
         generator = seeded(self.seed, f"obfuscate unknown name {name}", self.record)
-        return _draw(generator, {*self.names, *self.names.values(), name})
+        return _draw(generator, {*self.names, *self.names.values(), *self.words, name})
+
+    def _old(self, name: str) -> str:
+        return next((old for old, new in self.names.items() if new == name), name)
+
+    def _candidate(self, candidate: Candidate, calls, text) -> Candidate:
+        raw = candidate.raw if candidate.raw is None else text(candidate.raw)
+        fault = candidate.fault if candidate.fault is None else text(candidate.fault)
+        return dataclasses.replace(
+            candidate, calls=calls(candidate.calls), text=text(candidate.text), raw=raw, fault=fault
+        )
 
 
-def obfuscate(task: Task, seed: int) -> tuple[Task, Renaming]:
+def obfuscate(task: Task, seed: int, candidates: Sequence[Candidate] = ()) -> tuple[Task, Renaming]:
     """The task under random names (6–12 lower-case letters), with the keys of its tools' schemas shuffled.
 
-    Depends on the seed and the task alone. Raises DataError for schemas whose parameters cannot be renamed for sure:
-    known by a pattern, or by a `$ref` to the whole schema.
+    Depends on the seed and the task alone, but for names that would be words of a candidate. Raises DataError for
+    schemas whose parameters cannot be renamed for sure: known by a pattern, or by a `$ref` to the whole schema.
     """
     generator = seeded(seed, "obfuscate", task.id)
-    names: dict[str, str] = {}
     originals = list(dict.fromkeys(_names(task)))
-    taken = set(originals)
+    words = _facts(task.context.tools).words.union(*map(_LIKE_NEW.findall, _said(task, candidates)))
+    taken = {*originals, *words}
+    names: dict[str, str] = {}
     for name in originals:
         names[name] = _draw(generator, taken)
         taken.add(names[name])
-    renaming = Renaming(names, seed, task.id, _count_described(originals, task.context.tools))
-    tools = tuple(_tool(tool, renaming, generator) for tool in task.context.tools)
-    messages = tuple(_message(message, renaming) for message in task.context.messages)
-    reference = task.reference and _reference(task.reference, renaming)
-    return dataclasses.replace(task, context=Context(tools, messages), reference=reference), renaming
+    renaming = Renaming(names, seed, task.id, frozenset(originals), _also_values(originals, task), words)
+    left: set[str] = set()
+
+    def told(text: str) -> str:
+        return replace_mentions(text, renaming.known, renaming.values, names.__getitem__, left)
+
+    renamed = _renamed_task(task, names.__getitem__, told, generator)
+    return renamed, dataclasses.replace(renaming, described=len(left))
+
+
+def _renamed_task(task: Task, name: Any, text: Any, generator: random.Random | None) -> Task:
+    tools = tuple(
+        Tool(name(tool.name), text(tool.description), rewrite(tool.parameters, name, generator, text))
+        for tool in task.context.tools
+    )
+    messages = tuple(_message(message, name, text) for message in task.context.messages)
+    reference = task.reference and _reference(task.reference, name, text)
+    stale = tuple(dataclasses.replace(one, parameter=name(one.parameter)) for one in task.stale)
+    return dataclasses.replace(task, context=Context(tools, messages), reference=reference, stale=stale)
 
 
 def _names(task: Task) -> Iterator[str]:
     """Every name to be replaced, in the order of the sample."""
-    for tool in task.context.tools:
-        yield tool.name
-        _check_followable(tool)
-        found: dict[str, str] = {}
-        _rewrite(tool.parameters, lambda name: found.setdefault(name, name), None)  # noqa: B023 (used at once)
-        yield from found
+    yield from _facts(task.context.tools).names
     calls = [call for message in task.context.messages for call in message.calls]
     if task.reference is not None:
         calls += task.reference.calls
@@ -114,94 +159,63 @@ def _names(task: Task) -> Iterator[str]:
     for message in task.context.messages:
         if message.name is not None:
             yield message.name
+    for stale in task.stale:
+        yield stale.parameter
 
 
-def _check_followable(tool: Tool) -> None:
-    stack = [tool.parameters]
-    while stack:
-        schema = stack.pop()
-        if not isinstance(schema, dict):
-            continue
-        for keyword in _REFUSED:
-            if keyword in schema:
-                raise DataError(f"tool {tool.name!r}: top-level {keyword!r} cannot be obfuscated; leave the task out")
-        for keyword in _SAME_OBJECT:
-            value = schema.get(keyword)
-            by_name = keyword in _BY_NAME and isinstance(value, dict)
-            stack.extend(value.values() if by_name else value if isinstance(value, list) else [value])
+def _said(task: Task, candidates: Sequence[Candidate]) -> Iterator[str]:
+    """Every text beside the tools' in which a name may be mentioned."""
+    for message in task.context.messages:
+        yield message.content
+    if task.reference is not None and task.reference.text:
+        yield task.reference.text
+    for candidate in candidates:
+        yield from (text for text in (candidate.text, candidate.raw, candidate.fault) if text)
 
 
-def _rewrite(schema: Any, rename: Rename, generator: random.Random | None, top: bool = True) -> Any:
-    """The schema with the top level's parameters renamed and (given a generator) all its keys in a random order.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is the same for every task with these tools: their names, words like new names, and values as JSON."""
 
-    `top`: the schema speaks of the arguments as a whole. Enumerations, defaults and constants are values: untouched.
+    tools: tuple[Tool, ...]
+    names: tuple[str, ...]
+    words: frozenset[str]
+    values: str
+
+
+_KEPT: dict[int, _Facts] = {}
+_MOST = 256
+
+
+def _facts(tools: tuple[Tool, ...]) -> _Facts:
+    """Remembered by identity (the tools are kept, so that it stays theirs): the turns of a dialogue share their tools.
+
+    Raises DataError for schemas that cannot be renamed.
     """
-    if not isinstance(schema, dict):
-        return schema
-    out = {}
-    for keyword, value in schema.items():
-        inner_top = top and keyword in _SAME_OBJECT
-        if keyword in _ONE:
-            value = _rewrite(value, rename, generator, inner_top)
-        elif keyword in _SEVERAL and isinstance(value, list):
-            value = [_rewrite(item, rename, generator, inner_top) for item in value]
-        elif keyword in _BY_NAME and isinstance(value, dict):
-            renamed = top and keyword in ("properties", "dependentSchemas")
-            new = rename if renamed else str
-            value = _shuffled(
-                {new(name): _rewrite(item, rename, generator, inner_top) for name, item in value.items()}, generator
-            )
-        elif keyword == "required" and top:
-            value = _all(value, rename)
-        elif keyword == "dependentRequired" and top and isinstance(value, dict):
-            value = {rename(name): _all(others, rename) for name, others in value.items()}
-        elif keyword == "$ref" and isinstance(value, str):
-            value = _pointer(value, rename)
-        out[keyword] = value
-    return _shuffled(out, generator)
-
-
-def _all(names: Any, rename: Rename) -> Any:
-    return [rename(name) if isinstance(name, str) else name for name in names] if isinstance(names, list) else names
-
-
-def _pointer(reference: str, rename: Rename) -> str:
-    found = _POINTER.fullmatch(reference)
+    found = _KEPT.get(id(tools))
     if found is None:
-        raise DataError(f"a schema's $ref {reference!r} cannot be obfuscated; use #/$defs/NAME or leave the task out")
-    section, name, rest = found.groups()
-    if section != "properties":
-        return reference
-    return f"#/properties/{rename(name.replace('~1', '/').replace('~0', '~'))}{rest}"
+        names = [name for tool in tools for name in (tool.name, *parameter_names(tool))]
+        texts = [text for tool in tools for text in (tool.description, *told(tool.parameters))]
+        held = [value for tool in tools for value in values(tool.parameters)]
+        words = frozenset(_LIKE_NEW.findall("\n".join(texts)))
+        found = _Facts(tools, tuple(dict.fromkeys(names)), words, json.dumps(held, ensure_ascii=False))
+        if len(_KEPT) >= _MOST:
+            _KEPT.clear()
+        _KEPT[id(tools)] = found
+    return found
 
 
-def _shuffled(mapping: dict[str, Any], generator: random.Random | None) -> dict[str, Any]:
-    items = list(mapping.items())
-    if generator is not None:
-        generator.shuffle(items)
-    return dict(items)
-
-
-def _tool(tool: Tool, renaming: Renaming, generator: random.Random) -> Tool:
-    parameters = _rewrite(tool.parameters, renaming.names.__getitem__, generator)
-    return Tool(renaming.names[tool.name], tool.description, parameters)
-
-
-def _count_described(names: Sequence[str], tools: Sequence[Tool]) -> int:
-    """How many names stand in a description or title, as whole words."""
-    told = "\n".join(text for tool in tools for text in (tool.description, *_descriptions(tool.parameters)))
-    return sum(bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", told)) for name in names)
-
-
-def _descriptions(schema: Any) -> Iterator[str]:
-    stack = [schema]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, dict):
-            yield from (part[key] for key in ("description", "title") if isinstance(part.get(key), str))
-            stack.extend(part.values())
-        elif isinstance(part, list):
-            stack.extend(part)
+def _also_values(names: Sequence[str], task: Task) -> frozenset[str]:
+    """The identifiers among the names that stand in a value, alone or inside a string."""
+    suspects = [name for name in names if is_identifier(name)]
+    if not suspects:
+        return frozenset()
+    calls = [call for message in task.context.messages for call in message.calls]
+    reference = task.reference or Reference()
+    held = [list(call.arguments.values()) for call in (*calls, *reference.calls)]
+    held += [list(accepted.values()) for accepted in reference.accepted]
+    text = _facts(task.context.tools).values + json.dumps(held, ensure_ascii=False)
+    return frozenset(name for name in suspects if name in text)
 
 
 def _draw(generator: random.Random, taken: set[str]) -> str:
@@ -211,15 +225,19 @@ def _draw(generator: random.Random, taken: set[str]) -> str:
             return name
 
 
-def _rename(call: Call, new: Rename) -> Call:
+def _rename(call: Call, new: Any) -> Call:
     return Call(new(call.name), {new(name): value for name, value in call.arguments.items()})
 
 
-def _message(message: Message, renaming: Renaming) -> Message:
-    name = message.name and renaming.names[message.name]
-    return dataclasses.replace(message, calls=renaming.apply(message.calls), name=name)
+def _message(message: Message, name: Any, text: Any) -> Message:
+    calls = tuple(_rename(call, name) for call in message.calls)
+    return Message(message.role, text(message.content), calls, message.name and name(message.name))
 
 
-def _reference(reference: Reference, renaming: Renaming) -> Reference:
-    accepted = tuple({renaming.names[name]: values for name, values in one.items()} for one in reference.accepted)
-    return dataclasses.replace(reference, calls=renaming.apply(reference.calls), accepted=accepted)
+def _reference(reference: Reference, name: Any, text: Any) -> Reference:
+    return dataclasses.replace(
+        reference,
+        calls=tuple(_rename(call, name) for call in reference.calls),
+        text=reference.text and text(reference.text),
+        accepted=tuple({name(key): some for key, some in one.items()} for one in reference.accepted),
+    )
