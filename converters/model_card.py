@@ -1,4 +1,4 @@
-"""The model card (README.md) of an exported reward model."""
+"""The model card (README.md) of an exported reward model or policy."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-# Which engines the project has loaded an export in and compared scores with its own.
-SERVING = {"transformers": True, "SGLang": False, "vLLM": False}
+from toolrm_jax.converters.expected import Task
+
+# Which engines the project has loaded an export in and compared scores, or a policy's tokens, with its own.
+SERVING: dict[Task, dict[str, bool]] = {
+    "reward": {"transformers": True, "SGLang": False, "vLLM": False, "TEI": False},
+    "policy": {"transformers": True, "SGLang": False, "vLLM": False},
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,17 +46,9 @@ class CardFacts:
     limits: Sequence[str] = ()
 
 
-def model_card(facts: CardFacts, end_of_turn: str) -> str:
+def model_card(facts: CardFacts, end_of_turn: str, task: Task = "reward") -> str:
     """The card as Markdown with the hub's front matter."""
-    parts = [
-        _front_matter(facts),
-        f"# {facts.name}",
-        f"A reward model for tool calls, fine-tuned from {facts.backbone}. It reads a conversation with its tools and "
-        "one answer (tool calls or text) and gives one number: the higher, the more likely the answer is right. The "
-        "difference of two scores for the same conversation is the log-odds that the first answer is the better one; "
-        "scores of different conversations are not comparable.",
-        f"## Trained on\n\n{facts.data}",
-        _table(("setting", "value"), facts.training.items()),
+    results = [
         "## Results\n\nAccuracy in per cent with 95 % intervals: how often the right answer scores above the wrong.",
         _table(
             ("benchmark", "judge", "accuracy", "95 % interval", "n"),
@@ -60,14 +57,30 @@ def model_card(facts: CardFacts, end_of_turn: str) -> str:
                 for m in facts.metrics
             ),
         ),
+    ]
+    parts = [
+        _front_matter(facts, task),
+        f"# {facts.name}",
+        _ABOUT[task].format(backbone=facts.backbone),
+        f"## Trained on\n\n{facts.data}",
+        _table(("setting", "value"), facts.training.items()),
+        *(results if facts.metrics else []),
         *(["## Limits\n\n" + "\n".join(f"* {limit}" for limit in facts.limits)] if facts.limits else []),
         f"## Licences\n\nThe backbone's licence is {facts.backbone_licence}; the training data's, by groups:",
         _table(("licence", "groups"), ((name, str(count)) for name, count in facts.data_licences.items())),
-        _SCORE_POSITION.format(end=end_of_turn),
-        _serving(),
+        *([_SCORE_POSITION.format(end=end_of_turn)] if task == "reward" else []),
+        _serving(task),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
+
+_ABOUT: dict[Task, str] = {
+    "reward": "A reward model for tool calls, fine-tuned from {backbone}. It reads a conversation with its tools and "
+    "one answer (tool calls or text) and gives one number: the higher, the more likely the answer is right. The "
+    "difference of two scores for the same conversation is the log-odds that the first answer is the better one; "
+    "scores of different conversations are not comparable.",
+    "policy": "A language model that calls tools, fine-tuned from {backbone}.",
+}
 
 _SCORE_POSITION = """## Where the score is read
 
@@ -87,31 +100,67 @@ score = model(ids).logits[0, 0].item()
 
 _SGLANG = """```
 python -m sglang.launch_server --model-path FOLDER --is-embedding
-curl localhost:30000/classify -d '{"model": "FOLDER", "input": [INPUT_IDS]}'
-```"""
+curl localhost:30000/classify -H 'Content-Type: application/json' -d '{"input_ids": [INPUT_IDS]}'
+```
+
+The score is `embedding[0]` of each object. `/v1/classify` puts a softmax over the one output and always says 1."""
 
 _VLLM = """```
 vllm serve FOLDER --runner pooling
-curl localhost:8000/classify -d '{"model": "FOLDER", "input": [INPUT_IDS]}'
+curl localhost:8000/classify -H 'Content-Type: application/json' -d '{"model": "FOLDER", "input": [INPUT_IDS]}'
+```
+
+The score is `probs[0]` of each object of `data`: `problem_type` keeps vLLM from a sigmoid."""
+
+_TEI = """```
+text-embeddings-router --model-id FOLDER --port 8080
+curl localhost:8080/predict -H 'Content-Type: application/json' -d '{"inputs": TEXT, "raw_scores": true}'
+```
+
+TEXT is the conversation by the chat template, cut after the end-of-turn token."""
+
+_GENERATE = """```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = AutoModelForCausalLM.from_pretrained(FOLDER)
+ids = tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, return_tensors="pt")
+print(tokenizer.decode(model.generate(ids, do_sample=False, max_new_tokens=256)[0, ids.shape[1] :]))
 ```"""
 
+_COMMANDS: dict[Task, dict[str, str]] = {
+    "reward": {"transformers": _TRANSFORMERS, "SGLang": _SGLANG, "vLLM": _VLLM, "TEI": _TEI},
+    "policy": {
+        "transformers": _GENERATE,
+        "SGLang": "```\npython -m sglang.launch_server --model-path FOLDER --tool-call-parser qwen25\n```",
+        "vLLM": "```\nvllm serve FOLDER --enable-auto-tool-choice --tool-call-parser hermes\n```",
+    },
+}
+_MESSAGES: dict[Task, str] = {
+    "reward": "`messages` hold the conversation and, last, the answer to be scored.",
+    "policy": "`messages` hold the conversation.",
+}
+_TRIED: dict[Task, str] = {
+    "reward": "tried: the scores are those of training",
+    "policy": "tried: the logits are those of training",
+}
 
-def _serving() -> str:
-    examples = {"transformers": _TRANSFORMERS, "SGLang": _SGLANG, "vLLM": _VLLM}
-    parts = ["## Serving\n\n`messages` hold the conversation and, last, the answer to be scored."]
-    for engine, tried in SERVING.items():
-        state = "tried: the scores are those of training" if tried else "untried"
-        parts.append(f"### {engine} ({state})\n\n{examples[engine]}")
+
+def _serving(task: Task) -> str:
+    parts = [f"## Serving\n\n{_MESSAGES[task]}"]
+    for engine, tried in SERVING[task].items():
+        state = _TRIED[task] if tried else "untried"
+        parts.append(f"### {engine} ({state})\n\n{_COMMANDS[task][engine]}")
     return "\n\n".join(parts)
 
 
-def _front_matter(facts: CardFacts) -> str:
+def _front_matter(facts: CardFacts, task: Task) -> str:
     fields = {
         "license": facts.backbone_licence.lower(),
         "base_model": facts.backbone,
         "library_name": "transformers",
-        "pipeline_tag": "text-classification",
-        "tags": ["reward-model", "tool-use", "function-calling", "toolrm_jax"],
+        "pipeline_tag": "text-classification" if task == "reward" else "text-generation",
+        "tags": [*(["reward-model"] if task == "reward" else []), "tool-use", "function-calling", "toolrm_jax"],
     }
     # JSON values are YAML values.
     return "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in fields.items()), "---"])

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
+import re
+import shutil
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 
-from toolrm_jax.errors import ConfigError
+from toolrm_jax.errors import ConfigError, DataError, ModelError
+from toolrm_jax.files import write_file
 
-_DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-_CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+# A 16-bit float with all of these bits set is infinite or not a number.
+_EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *(|[KMGT]i?)B?", re.IGNORECASE)
+# Values that are looked through at a time: what the check makes stays in the processor's cache.
+_CHUNK = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,28 +40,100 @@ class PendingTensor:
 
 def check_dtype(dtype: str) -> None:
     """Raise ConfigError for a dtype that weights cannot be written in."""
-    if dtype not in _DTYPES:
-        raise ConfigError(f"dtype {dtype!r} is not known; choose one of {', '.join(_DTYPES)}")
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as 5GB, 500MB or 2GiB. Raises ConfigError."""
+    found = _SIZE.fullmatch(text.strip())
+    if not found or not (size := int(float(found[1]) * _unit(found[2]))):
+        raise ConfigError(f"max_shard_size {text!r} is no size; write one such as 5GB or 500MB")
+    return size
+
+
+def _unit(prefix: str) -> int:
+    power = " KMGT".index(prefix[0].upper()) if prefix else 0
+    return (1024 if prefix[1:] else 1000) ** power
 
 
 def tensor_bytes(shape: Sequence[int], dtype: str) -> int:
     """Size of a tensor in the file."""
-    return math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
+    return math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
 
 
-def write_safetensors(path: Path, tensors: Sequence[PendingTensor], dtype: str) -> None:
-    """Write the tensors in the given order, cast to `dtype` (rounding to nearest even)."""
+def write_shards(folder: Path, tensors: Sequence[PendingTensor], dtype: str, max_shard_size: int) -> dict[str, str]:
+    """Write `model.safetensors`, or shards and their index where there is more than one; the sha256 of each file.
+
+    max_shard_size: bytes of tensors in one file; a larger tensor has a file to itself. One tensor stands in memory at
+    a time. Raises ModelError for a tensor of values that are not finite, DataError where the disk does not take it.
+    """
+    shards = _shards(tensors, dtype, max_shard_size)
+    total = sum(tensor_bytes(tensor.shape, dtype) for tensor in tensors)
+    if total > (free := shutil.disk_usage(folder).free):
+        raise DataError(f"{folder.parent}: {total:,} bytes are needed, {free:,} are free; free some or name another")
+    if len(shards) == 1:
+        return {WEIGHTS: write_safetensors(folder / WEIGHTS, tensors, dtype)}
+    hashes, placed = {}, {}
+    for number, shard in enumerate(shards, 1):
+        name = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        hashes[name] = write_safetensors(folder / name, shard, dtype)
+        placed |= {tensor.name: name for tensor in shard}
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(placed.items()))}
+    write_file(folder / INDEX, json.dumps(index, indent=2) + "\n")
+    return hashes
+
+
+def _shards(tensors: Sequence[PendingTensor], dtype: str, max_shard_size: int) -> list[list[PendingTensor]]:
+    shards: list[list[PendingTensor]] = [[]]
+    size = 0
+    for tensor in tensors:
+        more = tensor_bytes(tensor.shape, dtype)
+        if shards[-1] and size + more > max_shard_size:
+            shards.append([])
+            size = 0
+        shards[-1].append(tensor)
+        size += more
+    return shards
+
+
+def write_safetensors(path: Path, tensors: Sequence[PendingTensor], dtype: str) -> str:
+    """Write the tensors in the given order, cast to `dtype` (rounding to nearest even); the file's sha256 (hex)."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for tensor in tensors:
         start, end = end, end + tensor_bytes(tensor.shape, dtype)
         assert tensor.name not in header, tensor.name
-        header[tensor.name] = {"dtype": _CODES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        header[tensor.name] = {"dtype": CODES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data begins at a multiple of eight bytes
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for tensor in tensors:
-            value = np.ascontiguousarray(tensor.make(), _DTYPES[dtype])
-            assert value.shape == tensor.shape, (tensor.name, value.shape, tensor.shape)
-            file.write(value.view(np.uint8).data if value.ndim else value.tobytes())
+    digest = hashlib.sha256()
+    try:
+        with open(path, "wb") as file, ThreadPoolExecutor(1) as beside:
+            for part in _parts(struct.pack("<Q", len(text)) + text, tensors, dtype):
+                hashed = beside.submit(digest.update, part)
+                file.write(part)
+                hashed.result()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}); free it or name another path") from error
+    return digest.hexdigest()
+
+
+def _parts(header: bytes, tensors: Sequence[PendingTensor], dtype: str) -> Iterator[bytes | memoryview]:
+    yield header
+    for tensor in tensors:
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
+            value = np.ascontiguousarray(tensor.make(), DTYPES[dtype])
+        assert value.shape == tensor.shape, (tensor.name, value.shape, tensor.shape)
+        _check_finite(tensor.name, value.reshape(-1), dtype)
+        yield value.view(np.uint8).data if value.ndim else value.tobytes()
+
+
+def _check_finite(name: str, values: np.ndarray, dtype: str) -> None:
+    bits = _EXPONENT.get(dtype)
+    for start in range(0, len(values), _CHUNK):
+        part = values[start : start + _CHUNK]
+        if not (np.isfinite(part).all() if bits is None else (part.view(np.uint16) & bits).max() < bits):
+            raise ModelError(
+                f"tensor {name} holds values that are not finite in {dtype}; choose another dtype or checkpoint"
+            )

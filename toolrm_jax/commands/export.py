@@ -1,12 +1,14 @@
 """Write the newest checkpoint of a run as a Hugging Face folder.
 
-transformers loads it with AutoModelForSequenceClassification, and other engines likewise; `toolrm score` reads it.
+transformers loads a reward model with AutoModelForSequenceClassification, and other engines likewise; `toolrm score`
+reads it, `toolrm verify` compares its scores with theirs. task=policy writes the language model instead.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import chz
 
@@ -15,10 +17,12 @@ from toolrm_jax.commands import settings
 from toolrm_jax.commands.eval import mean_and_deviation
 from toolrm_jax.commands.train import Config as TrainConfig
 from toolrm_jax.commands.trained import Opened, backbone_config, is_run, open_run, run_config
-from toolrm_jax.converters.huggingface import export_folder
+from toolrm_jax.converters.expected import Task
+from toolrm_jax.converters.huggingface import MAX_SHARD_SIZE, export_folder, model_tensors
 from toolrm_jax.converters.model_card import CardFacts, Metric, model_card
+from toolrm_jax.converters.safetensors_file import check_dtype, parse_size
 from toolrm_jax.errors import ModelError
-from toolrm_jax.files import json_hash
+from toolrm_jax.files import json_hash, refuse_foreign
 from toolrm_jax.preferences.card import Card, card_hash, read_card
 
 BASE = None
@@ -30,7 +34,9 @@ class Config:
 
     checkpoint: str  # the folder of a run
     output: str  # the folder to write
-    dtype: str = "float32"  # of the weights in the files
+    task: Literal["reward", "policy"] = "reward"  # policy: a causal LM, without the scalar head
+    dtype: str = "bfloat16"  # of the weights in the files; float32 keeps every bit
+    max_shard_size: str = "5GB"  # of a file; a larger tensor has one to itself
     held_out_groups: int = 128  # over how many held-out groups the reward's mean and spread are measured
 
 
@@ -49,10 +55,23 @@ def run(config: Config, overwrite: bool = False) -> int:
     folder = Path(config.checkpoint)
     if not is_run(folder):
         raise ModelError(f"{folder}: no run here; give the folder of `toolrm train`")
+    check_dtype(config.dtype)
+    max_shard_size = parse_size(config.max_shard_size)
+    refuse_foreign(Path(config.output), overwrite)
     opened, step = open_run(folder)
-    measured = _measure(opened, folder, config.held_out_groups)
-    export(folder, opened, step, measured, Path(config.output), config.dtype, overwrite=overwrite)
-    print(f"exported model: {config.output} (step {step})")
+    measured = _measure(opened, folder, config.held_out_groups) if config.task == "reward" else None
+    export(
+        folder,
+        opened,
+        step,
+        measured,
+        Path(config.output),
+        config.dtype,
+        overwrite=overwrite,
+        task=config.task,
+        max_shard_size=max_shard_size,
+    )
+    print(f"exported {config.task}: {config.output} (step {step}, {config.dtype})")
     return 0
 
 
@@ -60,40 +79,43 @@ def export(
     folder: Path,
     opened: Opened,
     step: int,
-    measured: Measured,
+    measured: Measured | None,
     output: Path,
-    dtype: str = "float32",
+    dtype: str,
     model_name: str = "",
     overwrite: bool = False,
+    *,
+    task: Task = "reward",
+    max_shard_size: int = MAX_SHARD_SIZE,
 ) -> None:
-    """Write the exported folder. `model_name`: what the user called the backbone, where the run knows but a folder."""
-    from toolrm_jax.models.folder import huggingface_tensors
+    """Write the exported folder. `model_name`: what the user called the backbone, where the run knows but a folder.
 
+    measured: of a reward model; a policy has none.
+    """
     trained = run_config(folder)
     data = read_card(trained.data.train)
     name = model_name or trained.model.path
     facts = CardFacts(
-        name=f"{backbones.title(name)}-tool-reward",
+        name=f"{backbones.title(name)}-tool-{task}",
         backbone=backbones.title(name),
         backbone_licence=backbones.licence(name, Path(trained.model.path)),
         data=_about(data),
         data_licences=data.counts.get("licence", {}),
         training=_training(trained, step),
-        metrics=measured.metrics,
-        limits=measured.limits,
+        metrics=measured.metrics if measured else (),
+        limits=measured.limits if measured else (),
     )
+    origin = {"training_config_hash": json_hash(settings.as_json(trained)), "data_card_hash": card_hash(data)}
+    reward = {"mean": measured.mean, "std": measured.std} if measured else {}
     export_folder(
         output,
         config=backbone_config(folder),
-        tensors=huggingface_tensors(opened.model),
+        tensors=model_tensors(opened.model, task),
         chat=opened.chat,
-        reward={
-            "mean": measured.mean,
-            "std": measured.std,
-            "training_config_hash": json_hash(settings.as_json(trained)),
-            "data_card_hash": card_hash(data),
-        },
-        card=model_card(facts, opened.chat.end_of_turn),
+        facts=reward | origin,
+        card=model_card(facts, opened.chat.end_of_turn, task),
+        task=task,
+        max_shard_size=max_shard_size,
         dtype=dtype,
         overwrite=overwrite,
     )

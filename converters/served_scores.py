@@ -1,0 +1,94 @@
+"""Scores of a sequence classifier from a server: SGLang's native /classify, vLLM's /classify, both given token ids.
+
+Sources of the formats: sglang `EmbeddingReqInput` (input_ids in; a list of objects with `embedding` out), vLLM
+`ClassificationRequest` (model and input in; `data` with `probs` out).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from toolrm_jax.errors import ConfigError, ModelError
+
+Engine = Literal["sglang", "vllm"]
+URLS: dict[Engine, str] = {"sglang": "http://localhost:30000", "vllm": "http://localhost:8000"}
+TIMEOUT = 600.0
+"""Seconds for one answer: the first on a CPU may compile."""
+_SHOWN = 200
+
+
+def served_scores(engine: Engine, url: str, rows: Sequence[Sequence[int]], timeout: float = TIMEOUT) -> list[float]:
+    """The score of each row of token ids, all sent as one batch, as the engine gives it.
+
+    Raises ConfigError where no server answers, ModelError where it refuses or answers in another form.
+    """
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise ConfigError(f"url={url}: no address of a server; give one such as {URLS[engine]}")
+    return _CLIENTS[engine](url.rstrip("/"), [list(map(int, row)) for row in rows], timeout)
+
+
+def _sglang(url: str, rows: list[list[int]], timeout: float) -> list[float]:
+    answer = _ask(f"{url}/classify", {"input_ids": rows}, timeout)
+    found = answer if isinstance(answer, list) else [answer]
+    return _checked(url, [one["embedding"] for one in found] if _all_have(found, "embedding") else None, len(rows))
+
+
+def _vllm(url: str, rows: list[list[int]], timeout: float) -> list[float]:
+    models = _ask(f"{url}/v1/models", None, timeout)
+    try:
+        model = models["data"][0]["id"]
+    except (KeyError, IndexError, TypeError):
+        raise ModelError(f"{url}/v1/models: names no model ({_short(models)}); is it a vLLM server?") from None
+    answer = _ask(f"{url}/classify", {"model": model, "input": rows}, timeout)
+    found = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(found, list) or not _all_have(found, "probs", "index"):
+        return _checked(url, None, len(rows))
+    return _checked(url, [one["probs"] for one in sorted(found, key=lambda one: one["index"])], len(rows))
+
+
+_CLIENTS: dict[Engine, Callable[[str, list[list[int]], float], list[float]]] = {"sglang": _sglang, "vllm": _vllm}
+
+
+def _all_have(found: list[Any], *names: str) -> bool:
+    return all(isinstance(one, dict) and all(name in one for name in names) for one in found)
+
+
+def _checked(url: str, outputs: list[Any] | None, count: int) -> list[float]:
+    if outputs is None:
+        raise ModelError(f"{url}/classify: answers in another form; is it the engine named, serving a classifier?")
+    if len(outputs) != count:
+        raise ModelError(f"{url}/classify: {len(outputs)} answers to {count} rows")
+    for output in outputs:
+        if not isinstance(output, list) or len(output) != 1 or not isinstance(output[0], int | float):
+            raise ModelError(
+                f"{url}/classify: gives {_short(output)} for a row, expected one number; "
+                "is the model served as a classifier with one label?"
+            )
+    return [float(output[0]) for output in outputs]
+
+
+def _ask(address: str, body: Any, timeout: float) -> Any:
+    """The JSON that a POST of `body` gives, a GET where it is None."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        raise ModelError(f"{address}: answers {error.code} ({_short(error.read().decode(errors='replace'))})") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise ConfigError(f"{address}: no answer ({error}); start the server or give its url=") from None
+    except ValueError as error:
+        raise ModelError(f"{address}: answers no JSON ({error})") from None
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
