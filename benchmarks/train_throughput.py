@@ -1,8 +1,8 @@
 """Training speed of the quickstart's model beside what this machine's matrix products allow.
 
-Prints tokens/s of a training step (135M parameters, lower 20 of 30 layers frozen, float32, random weights and
-tokens), the FLOPs it needs, the FLOP/s of a large matrix product measured between the steps, and the share of one in
-the other. Medians over alternating runs, since machines are shared: quote the share, not the speed.
+Prints tokens/s of a training step (SmolLM2-135M cut, frozen and laid out as configs/quickstart.py has it, float32,
+random weights and tokens), the FLOPs it needs, the FLOP/s of a large matrix product measured between the steps, and
+the share of one in the other. Medians over alternating runs, since machines are shared: quote the share.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from flax import nnx  # noqa: E402
 
+from toolrm_jax.configs import quickstart  # noqa: E402
 from toolrm_jax.data.dataset import RowSource, batches  # noqa: E402
 from toolrm_jax.data.tokens import TokenGroup  # noqa: E402
 from toolrm_jax.models.config import TrunkConfig  # noqa: E402
 from toolrm_jax.models.heads import RewardModel  # noqa: E402
-from toolrm_jax.train.loss import LossWeights  # noqa: E402
-from toolrm_jax.train.optimizer import OptimizerConfig, make_optimizer  # noqa: E402
-from toolrm_jax.train.step import TrainState, make_train_step, split  # noqa: E402
+from toolrm_jax.train.layout import TrainState  # noqa: E402
+from toolrm_jax.train.optimizer import make_optimizer  # noqa: E402
+from toolrm_jax.train.step import make_train_step, split  # noqa: E402
 
-SMOLLM2 = TrunkConfig("llama", 49152, 576, 1536, 30, 9, 3, 64, 1e5, 1e-5, 8192, True)
-FROZEN, LENGTH, ROWS, REPEATS = 20, 640, 2, 7
+RUN = quickstart.config().train
+SHAPE = TrunkConfig("llama", 49152, 576, 1536, RUN.model.layers, 9, 3, 64, 1e5, 1e-5, 8192, True)
+FROZEN, LENGTH, ROWS, REPEATS = RUN.model.frozen_layers, RUN.data.row_length, RUN.data.rows, 7
 
 
 def step_flops(config: TrunkConfig, frozen: int, tokens: int) -> float:
@@ -48,24 +50,24 @@ def made_groups() -> list[TokenGroup]:
         TokenGroup(
             str(number),
             "made",
-            random.integers(1, 49000, 300),
-            tuple(random.integers(1, 49000, 60) for _ in range(5)),
-            (True,) + (False,) * 4,
-            ("",) * 5,
+            random.integers(1, 49000, 310),
+            tuple(random.integers(1, 49000, 60) for _ in range(6)),
+            (True,) + (False,) * 5,
+            ("",) * 6,
         )
-        for number in range(2 * ROWS)
+        for number in range(4 * ROWS)
     ]
 
 
 def main() -> None:
     mesh = data_mesh(ROWS)
-    model = RewardModel(SMOLLM2, frozen_layers=FROZEN, rngs=nnx.Rngs(0))
+    model = RewardModel(SHAPE, frozen_layers=FROZEN, rngs=nnx.Rngs(0))
     graph, *values = split(model)
     params, frozen = replicate(mesh, values)
-    optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-9), 100)
+    optimizer = make_optimizer(RUN.optimizer, RUN.steps)
     state = replicate(mesh, TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32)))
-    step = make_train_step(graph, optimizer, LossWeights(token_error=1.0), jnp.float32, False)
-    rows = spread(mesh, next(iter(batches(RowSource(made_groups(), LENGTH, 8, ROWS, 1, 0), ROWS))))
+    step = make_train_step(graph, optimizer, RUN.loss, jnp.float32, "none")
+    rows = spread(mesh, next(iter(batches(RowSource(made_groups(), LENGTH, RUN.data.slots, ROWS, 1, 0), ROWS))))
     size = 2048
     matrix = jnp.ones((size, size))
     product = jax.jit(lambda a, b: a @ b)
@@ -89,7 +91,7 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
     tokens = LENGTH * ROWS
     per_step, limit = statistics.median(seconds["train"]), 20 * 2 * size**3 / statistics.median(seconds["multiply"])
-    needed = step_flops(SMOLLM2, FROZEN, tokens)
+    needed = step_flops(SHAPE, FROZEN, tokens)
     shares = [needed / a / (20 * 2 * size**3 / b) for a, b in zip(seconds["train"], seconds["multiply"])]
     print(f"devices: {len(mesh.devices)} x {jax.default_backend()}, {tokens} tokens a step")
     print(f"training step:  {per_step:.2f} s, {tokens / per_step:.0f} tokens/s, {needed / per_step / 1e9:.0f} GFLOP/s")

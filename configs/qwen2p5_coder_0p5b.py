@@ -29,9 +29,9 @@ def config() -> Config:
         ),
         train=chz.replace(
             base.train,
-            model=ModelConfig(path="", frozen_layers=0, compute_dtype="bfloat16", remat=True),
+            model=ModelConfig(path="", frozen_layers=0, compute_dtype="bfloat16", remat="full"),
             data=DataConfig(train="", held_out="", row_length=4096, slots=64, rows=8, epochs=3),
-            optimizer=OptimizerConfig(learning_rate=1e-5, head_multiplier=10.0),
+            optimizer=OptimizerConfig(learning_rate=1e-5),
             evaluate_every=50,
             save_every=100,
             steps=None,
