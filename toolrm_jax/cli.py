@@ -19,10 +19,15 @@ COMMANDS = {
     "quickstart": ("quickstart", "all of the below in one go: from public tasks to an exported reward model"),
     "import": ("import_model", "bring a backbone (GGUF file, hub id, or a name) into a Hugging Face folder"),
     "prepare": ("prepare", "turn tasks into groups of right and wrong answers"),
+    "inspect": ("inspect", "look at groups: tables in the terminal, and a page of samples to browse"),
     "train": ("train", "fine-tune a backbone into a reward model"),
+    "plan": ("plan", "compile a training step for TPUs that are not there: memory, communication, a speed estimate"),
+    "plan search": ("plan_search", "the same over meshes, row counts and remat policies: the best that fits"),
     "eval": ("eval", "judge groups and benchmarks, beside the baselines, and write a report"),
     "score": ("score", "score the candidates of a JSON-lines file"),
     "export": ("export", "write a run's newest checkpoint as a Hugging Face folder"),
+    "verify": ("verify", "compare an exported folder's scores in transformers, SGLang or vLLM with ours"),
+    "push": ("push", "upload an exported folder to the Hugging Face hub"),
 }
 """The module of each command (in `toolrm_jax.commands`) and what it does, in the order of the help."""
 
@@ -65,7 +70,8 @@ def _run(argv: list[str]) -> int:
     if argv[0] == "--version":
         print(f"toolrm_jax {__version__}")
         return 0
-    name, settings = argv[0], argv[1:]
+    words = 2 if " ".join(argv[:2]) in COMMANDS else 1
+    name, settings = " ".join(argv[:words]), ["dry_run=true" if word == "--dry-run" else word for word in argv[words:]]
     if name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.4)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(COMMANDS)}"
@@ -73,10 +79,11 @@ def _run(argv: list[str]) -> int:
     command = importlib.import_module(f"toolrm_jax.commands.{COMMANDS[name][0]}")
     from toolrm_jax.commands import settings as reader
 
+    kinds = getattr(command, "CONFIGS", command.Config)
     if {"--help", "-h"} & set(settings):
-        print(reader.help_text(name, command.Config, command.__doc__, command.BASE, settings))
+        print(reader.help_text(name, kinds, command.__doc__, command.BASE, settings))
         return 0
-    read = reader.resolve(name, command.Config, settings, command.BASE)
+    read = reader.resolve(name, kinds, settings, command.BASE)
     for line in read.difference:
         print(line)
     return command.run(read.config, overwrite=read.overwrite)

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch (extra `hf`) is the reference
 
 from flax import nnx  # noqa: E402
 
-from tests.models.tiny import KINDS, make, scores  # noqa: E402
+from tests.models.tiny import KINDS, make, published, scores  # noqa: E402
 from toolrm_jax.data.packing import pack  # noqa: E402
 from toolrm_jax.data.rows import lay_out, stack  # noqa: E402
 from toolrm_jax.data.tokens import TokenGroup  # noqa: E402
@@ -71,8 +71,9 @@ def test_gradients_of_rows_equal_those_of_each_sequence_alone(kind, tmp_path):
     total = sum(torch.tanh(scores(reference, a)) * float(w) for a, w in zip(answers, weights[rows.slot_group > 0]))
     total.backward()
     ours = dict(huggingface_tensors(nnx.merge(graph, gradient)))
-    for name, weight in reference.named_parameters():
-        theirs = weight.grad.numpy()
+    gradients = {name: weight.grad for name, weight in reference.named_parameters()}
+    for name, weight in published(gradients.items()):
+        theirs = weight.numpy()
         np.testing.assert_allclose(ours[name], theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max(), err_msg=name)
 
 
@@ -134,7 +135,7 @@ def test_more_answers_than_a_row_has_slots_are_scored_in_pieces(tmp_path):
 def test_weights_come_back_bit_for_bit(kind, tmp_path):
     reference = make(kind, tmp_path)
     ours = dict(huggingface_tensors(load_model(tmp_path, frozen_layers=1)[0]))
-    for name, weight in reference.state_dict().items():
+    for name, weight in published(reference.state_dict().items()):
         np.testing.assert_array_equal(ours[name], weight.numpy(), err_msg=name)
 
 

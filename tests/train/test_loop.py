@@ -84,8 +84,8 @@ def test_a_run_stopped_by_a_signal_and_resumed_equals_one_never_stopped(tmp_path
     assert train(config(tmp_path / "whole"), whole, groups(60), groups(10))
     original, calls = loop.StepRecorder.record, []
 
-    def interrupted(self, step, rows, metrics):
-        original(self, step, rows, metrics)
+    def interrupted(self, step, metrics):
+        original(self, step, metrics)
         calls.append(step)
         if step == 7 and calls.count(7) == 1:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -127,3 +127,13 @@ def test_records_are_valid_json_and_one_per_step(tmp_path):
     records = [json.loads(line, parse_constant=pytest.fail) for line in lines]
     steps = [record["step"] for record in records if record["kind"] == "train"]
     assert steps == list(range(1, len(steps) + 1))
+
+
+def test_held_out_accuracy_is_of_a_sample_that_does_not_go_by_the_groups_order(tmp_path):
+    first = chz.replace(config(tmp_path).data, held_out_groups=10)
+    there, back = groups(40)[20:], groups(40)[20:][::-1]
+    for folder, held_out in (("there", there), ("back", back)):
+        train(config(tmp_path / folder, steps=1, data=first), model(), groups(20), held_out)
+    found = [kept(tmp_path / folder)[0] for folder in ("there", "back")]
+    assert found[0] == found[1]
+    assert found[0]["kind"] == "held_out"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolrm_jax.commands import settings
 from toolrm_jax.commands.backbone import backbone
@@ -16,6 +17,10 @@ from toolrm_jax.errors import ConfigError
 from toolrm_jax.files import CARD, is_complete, is_done, refuse_foreign, write_file
 from toolrm_jax.train.config import TrainConfig as Config
 from toolrm_jax.train.signals import STOPPED
+
+if TYPE_CHECKING:
+    from toolrm_jax.data.chat import Chat
+    from toolrm_jax.data.tokens import TokenGroup
 
 BASE = None
 MODEL = "model"
@@ -63,23 +68,42 @@ def _check_same(config: Config, output: Path, overwrite: bool) -> None:
 
 def _train(config: Config, output: Path, card: dict[str, object]) -> bool:
     from toolrm_jax.data.chat import Chat
-    from toolrm_jax.data.store import tokenise
-    from toolrm_jax.models.config import read_config
-    from toolrm_jax.models.folder import load_model, shortened
-    from toolrm_jax.parallel.mesh import use_all_cores
+    from toolrm_jax.models.folder import load_model
+    from toolrm_jax.parallel import hosts
+    from toolrm_jax.parallel.mesh import make_mesh, use_all_cores
+    from toolrm_jax.parallel.shardings import weight_shardings
     from toolrm_jax.train.loop import train as train_loop
 
+    if joined := hosts.start():
+        print(joined)
     use_all_cores()
-    folder = backbone(config.model.path, output.with_name(f"{output.name}.backbone"))
+    folder = hosts.first_then_all(lambda: backbone(config.model.path, output.with_name(f"{output.name}.backbone")))
     chat = Chat.load(folder)
-    model, _ = load_model(folder, layers=config.model.layers, frozen_layers=config.model.frozen_layers)
+    mesh = make_mesh(config.mesh, config.data.rows)
+    frozen = config.model.frozen_layers
+    model, _ = load_model(
+        folder,
+        layers=config.model.layers,
+        frozen_layers=frozen,
+        shardings=lambda shape: weight_shardings(shape, frozen, mesh),
+    )
+    tokens = hosts.first_then_all(lambda: _write_inputs(config, output, folder, chat))
+    if not train_loop(config, model, tokens["train"], tokens["held_out"]):
+        return False
+    if hosts.is_first():
+        write_file(output / CARD, json.dumps(card, indent=1) + "\n")
+    return True
+
+
+def _write_inputs(config: Config, output: Path, folder: Path, chat: Chat) -> dict[str, list[TokenGroup]]:
+    """Write what a run needs beside its checkpoints, and give the token groups of both sides."""
+    from toolrm_jax.data.store import tokenise
+    from toolrm_jax.models.config import read_config
+    from toolrm_jax.models.folder import shortened
+
     settings.save(config, output)
-    sides = {name: Path(getattr(config.data, name)) for name in ("train", "held_out")}
-    tokens = {name: tokenise(groups, chat, output / "tokens" / name) for name, groups in sides.items()}
     chat.save(output / MODEL)
     kept = shortened(read_config(folder), config.model.layers, str(folder))
     write_file(output / MODEL / "config.json", json.dumps(kept, indent=2) + "\n")
-    if not train_loop(config, model, tokens["train"], tokens["held_out"]):
-        return False
-    write_file(output / CARD, json.dumps(card, indent=1) + "\n")
-    return True
+    sides = {name: Path(getattr(config.data, name)) for name in ("train", "held_out")}
+    return {name: tokenise(groups, chat, output / "tokens" / name) for name, groups in sides.items()}

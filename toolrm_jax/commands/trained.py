@@ -81,8 +81,9 @@ def open_run(folder: Path) -> tuple[Opened, int]:
     from toolrm_jax.models.heads import RewardModel
     from toolrm_jax.parallel.mesh import use_all_cores
     from toolrm_jax.train.checkpoints import Checkpoints
+    from toolrm_jax.train.layout import TrainState
     from toolrm_jax.train.optimizer import make_optimizer
-    from toolrm_jax.train.step import TrainState, split
+    from toolrm_jax.train.step import split
 
     use_all_cores()
     config = run_config(folder)

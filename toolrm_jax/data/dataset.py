@@ -62,9 +62,26 @@ class RowSource:
         return 1 - used / (len(self.plan) * self.length)
 
 
-def batches(source: RowSource, rows: int, process: int = 0, processes: int = 1) -> grain.IterDataset:
-    """Batches of `rows` rows over all processes, of which this one reads its own share, prefetched by threads."""
-    assert rows % processes == 0, (rows, processes)
-    mine = grain.MapDataset.source(source)[process::processes]
-    batched = mine.batch(rows // processes, batch_fn=stack)
+class Share:
+    """Of every batch of `rows` rows of a source, those numbered `mine`, in order: what one process reads."""
+
+    def __init__(self, source: RowSource, rows: int, mine: Sequence[int]) -> None:
+        self.source, self.rows, self.mine = source, rows, tuple(mine)
+
+    def __len__(self) -> int:
+        return len(self.source) // self.rows * len(self.mine)
+
+    def __getitem__(self, index: int) -> Rows:
+        batch, at = divmod(index, len(self.mine))
+        return self.source[batch * self.rows + self.mine[at]]
+
+
+def batches(source: RowSource, rows: int, mine: Sequence[int] | None = None) -> grain.IterDataset:
+    """Batches of `rows` rows over all processes, of which this one reads those numbered `mine` (None: all).
+
+    Batch i is made of the same rows whatever the number of processes, and so is the position in the data.
+    Prefetched by threads.
+    """
+    share = Share(source, rows, range(rows) if mine is None else mine)
+    batched = grain.MapDataset.source(share).batch(len(share.mine), batch_fn=stack)
     return batched.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))

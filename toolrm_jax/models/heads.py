@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,8 +11,12 @@ from jaxtyping import Array, Float, Int
 
 from toolrm_jax.models.attention import Visible
 from toolrm_jax.models.config import TrunkConfig
+from toolrm_jax.models.remat import Remat
 from toolrm_jax.models.trunk import Trunk
 from toolrm_jax.models.weights import Declared, Weight
+
+if TYPE_CHECKING:
+    from toolrm_jax.models.attention_backend import Backend
 
 # Positions whose logits over the vocabulary are held at a time.
 LOGIT_CHUNK = 128
@@ -46,15 +52,35 @@ class RewardModel(Declared):
         positions: Int[Array, "B T"],
         visible: Visible,
         dtype: jnp.dtype = jnp.float32,
-        remat: bool = False,
+        remat: Remat = "none",
+        backend: Backend | None = None,
     ) -> tuple[Float[Array, "B T D"], Float[Array, "B T"]]:
         """Hidden states and the score read at every token."""
-        hidden = self.trunk(tokens, positions, visible, dtype=dtype, remat=remat)
-        return hidden, self.rewards(hidden)
+        return self.with_balance(tokens, positions, visible, dtype, remat, backend)[:2]
+
+    def with_balance(
+        self,
+        tokens: Int[Array, "B T"],
+        positions: Int[Array, "B T"],
+        visible: Visible,
+        dtype: jnp.dtype = jnp.float32,
+        remat: Remat = "none",
+        backend: Backend | None = None,
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "B T"], Float[Array, ""]]:
+        """The same, and the load-balancing loss of the experts: 0 without, num_experts_per_tok when balanced."""
+        hidden, balance = self.trunk(tokens, positions, visible, dtype, remat, backend)
+        return hidden, self.rewards(hidden), balance
 
     def rewards(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T"]:
         """The score read at every token, float32: the logit of a Bradley-Terry model."""
-        return (hidden.astype(jnp.float32) @ self.score[...].astype(jnp.float32))[..., 0]
+        score = self.score[...].astype(jnp.float32)
+        # An accelerator's default would round both factors to 8 or 10 bits.
+        return jnp.matmul(hidden.astype(jnp.float32), score, precision=jax.lax.Precision.HIGHEST)[..., 0]
+
+    def logits(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """Every token's logit as the next one, float32. All stand in memory at once: for a few positions."""
+        rows = self.unembedding.astype(hidden.dtype)
+        return jnp.einsum("btd,vd->btv", hidden, rows, preferred_element_type=jnp.float32)
 
     @property
     def unembedding(self) -> Float[Array, "V D"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,8 +11,14 @@ from jaxtyping import Array, Float, Int
 
 from toolrm_jax.models.attention import Visible
 from toolrm_jax.models.config import TrunkConfig
-from toolrm_jax.models.layers import Layer, rms_norm, rotary
+from toolrm_jax.models.layers import Layer, layer_weights, rms_norm
+from toolrm_jax.models.placement import constrain, place_weights
+from toolrm_jax.models.remat import Remat, rematerialised
+from toolrm_jax.models.rope import rotary
 from toolrm_jax.models.weights import Declared, Weight
+
+if TYPE_CHECKING:
+    from toolrm_jax.models.attention_backend import Backend
 
 
 def trunk_weights(config: TrunkConfig) -> dict[str, Weight]:
@@ -44,23 +52,64 @@ class Trunk(Declared):
         positions: Int[Array, "B T"],
         visible: Visible,
         dtype: jnp.dtype = jnp.float32,
-        remat: bool = False,
-    ) -> Float[Array, "B T D"]:
-        """Hidden states after the final norm. `dtype` is that of the computation, whatever the parameters' own."""
-        x = jnp.take(self.embedding[...], tokens, axis=0).astype(dtype)
-        cos, sin = rotary(positions, self.config.head_dim, self.config.rope_theta)
+        remat: Remat = "none",
+        backend: Backend | None = None,
+    ) -> tuple[Float[Array, "B T D"], Float[Array, ""]]:
+        """Hidden states after the final norm, and the mean load-balancing loss of the layers (0 without experts).
+
+        `dtype` is that of the computation, whatever the parameters' own; `backend` is attention's (None: XLA).
+        """
+        x, balance = self.embed(tokens, dtype), []
         for index, stack in enumerate(self.stacks):
-            x = scan_layers(stack, x, cos, sin, visible, remat)
-            if index == 0 and self.frozen_layers:
-                x = jax.lax.stop_gradient(x)
-        return rms_norm(x, self.norm[...], self.config.rms_norm_eps)
+            frozen = index == 0 and self.frozen_layers
+            x, (layers, _) = self.scan(stack, x, positions, visible, "none" if frozen else remat, backend)
+            if frozen:
+                x, layers = jax.lax.stop_gradient((x, layers))
+            balance.append(layers)
+        return rms_norm(x, self.norm[...], self.config.rms_norm_eps), jnp.mean(jnp.concatenate(balance))
 
+    def embed(self, tokens: Int[Array, "B T"], dtype: jnp.dtype) -> Float[Array, "B T D"]:
+        """What enters the lowest layer.
 
-def scan_layers(stack: Layer, x: Array, cos: Array, sin: Array, visible: Visible, remat: bool) -> Array:
-    """Apply the layers of a stack in turn; compiled once, whatever their number."""
-    graph, weights = nnx.split(stack)
+        On a mesh each device looks up the tokens of its neighbours too, in its own columns of the table, and hidden
+        states are exchanged after: the whole table would be gathered otherwise.
+        """
+        tokens = constrain(tokens, "lookup_rows", None)
+        x = constrain(jnp.take(self.embedding[...], tokens, axis=0), "lookup_rows", None, "hidden").astype(dtype)
+        return constrain(x, "rows", "tokens", None)
 
-    def body(x: Array, layer: nnx.State) -> tuple[Array, None]:
-        return nnx.merge(graph, layer)(x, cos, sin, visible), None
+    def each_layer(
+        self, tokens: Int[Array, "B T"], positions: Int[Array, "B T"], visible: Visible, dtype: jnp.dtype = jnp.float32
+    ) -> Float[Array, "L B T D"]:
+        """Hidden states after every layer, before the final norm: to find the layer where two models part."""
+        x, found = self.embed(tokens, dtype), []
+        for stack in self.stacks:
+            x, (_, states) = self.scan(stack, x, positions, visible, keep=True)
+            found.append(states)
+        return jnp.concatenate(found)
 
-    return jax.lax.scan(jax.checkpoint(body) if remat else body, x, weights)[0]
+    def scan(
+        self,
+        stack: Layer,
+        x: Array,
+        positions: Array,
+        visible: Visible,
+        remat: Remat = "none",
+        backend: Backend | None = None,
+        keep: bool = False,
+    ) -> tuple[Array, tuple[Array, Array | None]]:
+        """Apply the layers of a stack in turn; compiled once, whatever their number.
+
+        Gives the last hidden states and, of each layer, its load-balancing loss and (`keep`) its hidden states.
+        """
+        config = self.config
+        cos, sin = rotary(positions, config.rope_theta, config.rope_scaling, config.head_dim)
+        graph, weights = nnx.split(stack)
+        axes = {name: weight.axes for name, weight in layer_weights(config).items()}
+
+        def body(x: Array, layer: nnx.State) -> tuple[Array, tuple[Array, Array | None]]:
+            x = constrain(x, "rows", "tokens", None)
+            x, balance = nnx.merge(graph, place_weights(layer, axes))(x, cos, sin, visible, backend)
+            return x, (balance, x if keep else None)
+
+        return jax.lax.scan(rematerialised(body, remat), x, weights)

@@ -1,13 +1,35 @@
-"""Which devices a batch is spread over: rows of a step side by side, parameters on every device."""
+"""The mesh of devices a run computes on: its sizes from a config, its order from the hardware."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
+import chz
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from toolrm_jax.errors import ConfigError
+from toolrm_jax.parallel.rules import AXES, RULES, partition_spec, row_parts
+
+
+@chz.chz
+class MeshConfig:
+    """Devices along each axis of the mesh. 0 leaves an axis to be filled with what the others leave.
+
+    Where both `data` and `fsdp` are 0, accelerators are filled along `fsdp` (with `data` across slices), and the
+    devices of a CPU, which share one memory, along `data`.
+    """
+
+    data: int = 0  # copies of the model side by side; across slices and hosts first
+    fsdp: int = 0  # weights and optimiser are cut into so many parts, and gathered layer by layer
+    tensor: int = 1  # heads, MLP and vocabulary are divided
+    expert: int = 1  # experts of a mixture are divided
+    context: int = 1  # tokens of a row are divided, for long rows
 
 
 def use_all_cores() -> None:
@@ -21,16 +43,125 @@ def use_all_cores() -> None:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
+def mesh_sizes(config: MeshConfig, devices: int, slices: int = 1, cpu: bool = False) -> dict[str, int]:
+    """The size of every axis on `devices` devices of `slices` slices. Raises ConfigError where there is no such mesh.
+
+    On a CPU, whose devices are made up, a mesh may leave some unused.
+    """
+    asked = {axis: getattr(config, axis) for axis in AXES}
+    for axis, size in asked.items():
+        if size < 0 or (size == 0 and axis not in ("data", "fsdp")):
+            raise ConfigError(f"mesh.{axis}={size}: expected a positive whole number; the nearest that works is 1")
+    sizes = {axis: max(size, 1) for axis, size in asked.items()}
+    fill = [axis for axis in ("data", "fsdp") if asked[axis] == 0]
+    if len(fill) == 2:
+        if not cpu:
+            sizes["data"] = slices
+        fill = ["data"] if cpu else ["fsdp"]
+    known = math.prod(sizes.values())
+    if fill:
+        if devices % known:
+            raise ConfigError(_nearest(sizes, devices, f"do not divide {devices} devices", exactly=False))
+        sizes[fill[0]] *= devices // known
+    elif known > devices or (known < devices and not cpu):
+        raise ConfigError(_nearest(sizes, devices, f"make {known} devices, there are {devices}", exactly=True))
+    if sizes["data"] % slices:
+        nearest = max(1, round(sizes["data"] / slices)) * slices
+        raise ConfigError(
+            f"mesh.data={sizes['data']}: {slices} slices need a multiple of {slices} copies of the model, since only "
+            f"`data` crosses slices; the nearest that works is mesh.data={nearest}"
+        )
+    return sizes
+
+
+def _nearest(sizes: dict[str, int], devices: int, fault: str, *, exactly: bool) -> str:
+    """The message for sizes that do not fit the devices, with the one change of a single axis that is least."""
+    product = " x ".join(f"mesh.{axis}={size}" for axis, size in sizes.items() if size > 1) or "mesh.data=1"
+    choices = []
+    for order, (axis, size) in enumerate(sizes.items()):
+        others = math.prod(sizes.values()) // size
+        works = [n for n in range(1, devices // others + 1) if devices % (others * n) == 0]
+        works = [n for n in works if others * n == devices] if exactly else works
+        choices += [(abs(n - size), order, axis, n) for n in works]
+    if not choices:
+        return f"{product} {fault}; take other devices, or 1 for some axes"
+    *_, axis, size = min(choices)
+    return f"{product} {fault}; the nearest that works is mesh.{axis}={size}"
+
+
+def make_mesh(config: MeshConfig, rows: int, devices: Sequence[Any] | None = None, *, stand_for: int = 0) -> Mesh:
+    """The mesh of a run whose steps have `rows` rows, over all devices (or those given), as fast links lie.
+
+    Raises ConfigError where the sizes do not fit the devices or the rows. On a CPU with no size given, as many
+    devices are used as the rows divide over. stand_for: CPU devices that stand for accelerators of so many slices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    cpu = devices[0].platform == "cpu" and not stand_for
+    slices = stand_for or len({getattr(device, "slice_index", 0) for device in devices})
+    count = len(devices)
+    if cpu and config.data == 0 and slices == jax.process_count() == 1:
+        others = math.prod(max(1, getattr(config, axis)) for axis in AXES)
+        parts = row_parts({axis: max(1, getattr(config, axis)) for axis in AXES})
+        room = max(1, count // others)
+        count = others * next(n for n in range(room, 0, -1) if rows % (parts * n) == 0 or n == 1)
+    sizes = mesh_sizes(config, count, slices, cpu)
+    parts = row_parts(sizes)
+    if rows % parts:
+        nearest = max(1, round(rows / parts)) * parts
+        over = " x ".join(axis for axis in RULES["rows"] if sizes[axis] > 1)
+        raise ConfigError(
+            f"data.rows={rows}: a step's rows do not divide over {parts} devices ({over}); "
+            f"the nearest that works is data.rows={nearest}"
+        )
+    return arrange(sizes, devices[: math.prod(sizes.values())], slices)
+
+
+def arrange(sizes: dict[str, int], devices: Sequence[Any], slices: int = 1) -> Mesh:
+    """Devices in mesh order: neighbours along an axis lie on one another's links; only `data` crosses slices."""
+    from jax.experimental import mesh_utils
+
+    shape = tuple(sizes[axis] for axis in AXES)
+    if devices[0].platform == "cpu":
+        grid = np.array(devices).reshape(shape)
+    elif slices > 1:
+        within = (sizes["data"] // slices, *shape[1:])
+        across = (slices,) + (1,) * (len(shape) - 1)
+        grid = mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=True)
+    else:
+        grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
 def data_mesh(rows: int) -> Mesh:
-    """As many devices as `rows` divide over evenly, along one axis `data`."""
+    """As many devices as `rows` divide over evenly, all along `data`: for scoring, which needs no optimiser."""
     devices = jax.devices()
     count = next(n for n in range(min(rows, len(devices)), 0, -1) if rows % n == 0)
-    return Mesh(devices[:count], ("data",), axis_types=(AxisType.Auto,))
+    return arrange({axis: 1 for axis in AXES} | {"data": count}, devices[:count])
 
 
 def spread(mesh: Mesh, batch: Any) -> Any:
-    """A batch on the devices of the mesh, its leading axis divided over `data`."""
-    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+    """A batch on the devices of the mesh, its leading axis divided over those that divide rows.
+
+    The batch holds this process's rows of the step in order (`rows_of_process`): with one process, all of them.
+    """
+    sharding = NamedSharding(mesh, partition_spec(("rows",)))
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    parts = row_parts(mesh.shape)
+
+    def place(local: np.ndarray) -> jax.Array:
+        rows = len(local) * parts // len(rows_of_process(mesh, parts))
+        at = {row: index for index, row in enumerate(rows_of_process(mesh, rows))}
+        pick = lambda index: local[[at[row] for row in range(*index[0].indices(rows))]]  # noqa: E731
+        return jax.make_array_from_callback((rows, *local.shape[1:]), sharding, pick)
+
+    return jax.tree.map(place, batch)
+
+
+def rows_of_process(mesh: Mesh, rows: int) -> tuple[int, ...]:
+    """Which rows of a step of `rows` this process's devices work on, and its data loader therefore reads."""
+    places = NamedSharding(mesh, partition_spec(("rows",))).addressable_devices_indices_map((rows,))
+    return tuple(sorted({row for (part,) in places.values() for row in range(*part.indices(rows))}))
 
 
 def replicate(mesh: Mesh, values: Any) -> Any:

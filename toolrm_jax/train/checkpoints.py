@@ -11,7 +11,7 @@ from flax import nnx
 
 import toolrm_jax
 from toolrm_jax.errors import ModelError
-from toolrm_jax.train.step import TrainState
+from toolrm_jax.train.layout import TrainState
 
 
 class Checkpoints:

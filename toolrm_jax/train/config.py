@@ -6,6 +6,10 @@ from typing import Literal
 
 import chz
 
+from toolrm_jax.models.attention_backend import Name as Backend
+from toolrm_jax.models.remat import Remat
+from toolrm_jax.parallel.mesh import MeshConfig
+from toolrm_jax.train.head_fit import HeadFit
 from toolrm_jax.train.loss import LossWeights
 from toolrm_jax.train.optimizer import OptimizerConfig
 
@@ -18,7 +22,8 @@ class ModelConfig:
     layers: int | None = None  # keep only so many of the lowest layers; None: all
     frozen_layers: int = 0  # lowest layers left as they are, and with them the embedding
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # on a CPU use float32: it has no faster bfloat16
-    remat: bool = False  # recompute layers in the backward pass: less memory, a third more work
+    attention: Backend = "auto"  # auto: the kernel made for the accelerator; on a CPU plain XLA
+    remat: Remat = "none"  # what the backward pass makes again: less memory, up to a third more work
 
 
 @chz.chz
@@ -43,6 +48,8 @@ class TrainConfig:
     data: DataConfig
     optimizer: OptimizerConfig = chz.field(default_factory=OptimizerConfig)
     loss: LossWeights = chz.field(default_factory=LossWeights)
+    head_fit: HeadFit = chz.field(default_factory=HeadFit)
+    mesh: MeshConfig = chz.field(default_factory=MeshConfig)
     seed: int = 0
     steps: int | None = None  # stop after so many, with the schedule fitted to them; else all epochs
     evaluate_every: int = 50  # steps

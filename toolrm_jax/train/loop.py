@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,25 @@ import chz
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh
 
 from toolrm_jax.data.dataset import RowSource, batches
-from toolrm_jax.data.rows import Rows
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError, ToolrmError
+from toolrm_jax.models.attention_backend import Backend, choose_backend, self_check
+from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.models.heads import RewardModel
-from toolrm_jax.parallel.mesh import data_mesh, replicate, spread
+from toolrm_jax.models.placement import placed
+from toolrm_jax.parallel import hosts
+from toolrm_jax.parallel.mesh import make_mesh, rows_of_process, spread
+from toolrm_jax.seeding import seeded
 from toolrm_jax.train.checkpoints import Checkpoints
 from toolrm_jax.train.config import TrainConfig
+from toolrm_jax.train.head_fit import make_fit
+from toolrm_jax.train.layout import Layout, TrainState
 from toolrm_jax.train.metrics import MetricLog
 from toolrm_jax.train.optimizer import make_optimizer, schedule
 from toolrm_jax.train.signals import stop_requests
-from toolrm_jax.train.step import TrainState, make_eval_step, make_train_step, split
+from toolrm_jax.train.step import make_eval_step, make_train_step, split
 
 
 class NotFinite(ToolrmError):
@@ -47,16 +53,17 @@ def train(
         if config.steps > steps:
             raise DataError(f"steps={config.steps}, but {data.epochs} epoch(s) give only {steps}; raise data.epochs")
         steps = config.steps
-    iterator = iter(batches(source, data.rows))
+    mesh = make_mesh(config.mesh, data.rows)
+    iterator = iter(batches(source, data.rows, rows_of_process(mesh, data.rows)))
 
-    mesh = data_mesh(data.rows)
     graph, *values = split(model)
-    params, frozen = replicate(mesh, values)
     optimizer = make_optimizer(config.optimizer, steps)
-    state = replicate(mesh, TrainState(params, jax.jit(optimizer.init)(params), jnp.zeros((), jnp.int32)))
+    layout = Layout.of(mesh, model.config, model.trunk.frozen_layers, *values, optimizer)
+    state, frozen = layout.first_state(*values, optimizer)
     dtype = jnp.dtype(config.model.compute_dtype)
-    step_fn = make_train_step(graph, optimizer, config.loss, dtype, config.model.remat)
-    evaluate = held_out_evaluation(config, mesh, graph, dtype, held_out)
+    backend = choose_backend(config.model.attention)
+    step_fn = make_train_step(graph, optimizer, config.loss, dtype, config.model.remat, layout, backend)
+    evaluate = held_out_evaluation(config, layout, graph, dtype, backend, held_out)
     resolved = chz.asdict(config)
 
     checkpoints = Checkpoints(folder / "checkpoints", config.keep)
@@ -64,14 +71,21 @@ def train(
     if start:
         state, frozen, position = checkpoints.restore(start, state, frozen)
         iterator.set_state(position)
+    elif config.head_fit.steps:
+        fit = make_fit(graph, config.head_fit, dtype, layout, backend)
+        first = islice(batches(source, data.rows, rows_of_process(mesh, data.rows)), config.head_fit.steps)
+        state = state.replace(params=fit(state.params, frozen, (spread(mesh, rows) for rows in first)))
 
     def save(done: int) -> None:
         if checkpoints.latest() != done:
             checkpoints.save(state, frozen, iterator.get_state(), resolved)
 
-    with MetricLog(folder, start, steps) as log, stop_requests() as stop:
+    # Every process keeps its own record; the first one's is the run's.
+    record = folder if hosts.is_first() else folder / "hosts" / str(jax.process_index())
+    with MetricLog(record, start, steps) as log, stop_requests() as stop:
         if start:
             log.say(f"going on from step {start}")
+        log.say(checked(backend, model.config, layout, dtype))
         for reason, count in source.dropped.items():
             log.say(f"{count} of {len(groups)} groups left out: {reason}")
         recorder = StepRecorder(log, schedule(config.optimizer, steps), source, data.rows)
@@ -80,16 +94,16 @@ def train(
                 recorder.flush()
                 log.write("held_out", done, evaluate(state, frozen))
                 recorder.restart_clock()
-            rows = next(iterator)
-            state, metrics = step_fn(state, frozen, spread(mesh, rows))
+            state, metrics = step_fn(state, frozen, spread(mesh, next(iterator)))
             # The numbers of the step before are fetched now, while this one runs.
             recorder.flush()
-            recorder.record(done + 1, rows, metrics)
-            if stop.asked or (done + 1) % config.save_every == 0:
+            recorder.record(done + 1, metrics)
+            stopping = hosts.any_process(stop.asked)
+            if stopping or (done + 1) % config.save_every == 0:
                 recorder.flush()
                 save(done + 1)
                 recorder.restart_clock()
-            if stop.asked:
+            if stopping:
                 log.say(f"stopped at step {done + 1} of {steps}; the same command goes on from here")
                 break
         recorder.flush()
@@ -109,22 +123,22 @@ class StepRecorder:
 
     def __init__(self, log: MetricLog, rates: Callable[[int], Any], source: RowSource, rows: int) -> None:
         self.log, self.rates, self.source, self.rows = log, rates, source, rows
-        self.waiting: tuple[int, Rows, dict[str, Any]] | None = None
+        self.waiting: tuple[int, dict[str, Any]] | None = None
         self.restart_clock()
 
     def restart_clock(self) -> None:
         """Leave the time until now out of the next step's speed."""
         self.clock = time.perf_counter()
 
-    def record(self, step: int, rows: Rows, metrics: dict[str, Any]) -> None:
+    def record(self, step: int, metrics: dict[str, Any]) -> None:
         """Take a dispatched step's numbers, still being computed."""
-        self.waiting = step, rows, metrics
+        self.waiting = step, metrics
 
     def flush(self) -> None:
         """Write the waiting numbers, if any. Raises NotFinite, with the ids of the step's groups."""
         if self.waiting is None:
             return
-        (step, rows, metrics), self.waiting = self.waiting, None
+        (step, metrics), self.waiting = self.waiting, None
         loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
         if not (math.isfinite(loss) and math.isfinite(norm)):
             ids = self.source.ids(range((step - 1) * self.rows, step * self.rows))
@@ -133,27 +147,42 @@ class StepRecorder:
                 f"{' …' if len(ids) > 8 else ''}; the last checkpoint is kept: lower optimizer.learning_rate"
             )
         now = time.perf_counter()
-        tokens = int((rows.group > 0).sum())
+        tokens, groups = int(metrics["tokens"]), int(metrics["groups"])
         speed = tokens / (now - self.clock)
         self.clock = now
         values = {"loss": loss, "gradient_norm": norm, "learning_rate": float(self.rates(step - 1))}
-        groups = int(rows.slot_group.max(axis=1).sum())
         values |= metrics["sums"].means() | {"groups": groups, "tokens": tokens, "tokens_per_second": speed}
         self.log.write("train", step, values)
         shown = {"loss": f"{loss:.3f}", "acc": f"{values.get('correct', math.nan):.2f}", "tok/s": f"{speed:.0f}"}
         self.log.advance(step, shown)
 
 
+def checked(backend: Backend, shape: TrunkConfig, layout: Layout, dtype: jnp.dtype) -> str:
+    """The line of the attention backend's self-check, on the run's mesh. Raises ModelError where it fails."""
+    with placed(layout.placed):
+        return self_check(backend, shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim, dtype)
+
+
 def held_out_evaluation(
-    config: TrainConfig, mesh: Mesh, graph: Any, dtype: jnp.dtype, held_out: Sequence[TokenGroup]
+    config: TrainConfig,
+    layout: Layout,
+    graph: Any,
+    dtype: jnp.dtype,
+    backend: Backend,
+    held_out: Sequence[TokenGroup],
 ) -> Callable[[TrainState, Any], dict[str, float]]:
-    """A function of the state that gives loss and accuracy on the first held-out groups."""
+    """A function of the state that gives loss and accuracy on a sample of the held-out groups, the same in every run.
+
+    A sample, since groups stand in the order of their tasks' ids: the first ones are all of one category.
+    """
     data = config.data
-    source = RowSource(held_out[: data.held_out_groups], data.row_length, data.slots, data.rows, 1, 0)
-    step = make_eval_step(graph, config.loss, dtype)
+    drawn = sorted(held_out, key=lambda group: seeded(0, "held out during training", group.id).random())
+    source = RowSource(drawn[: data.held_out_groups], data.row_length, data.slots, data.rows, 1, 0)
+    step = make_eval_step(graph, config.loss, dtype, layout, backend)
+    mine = rows_of_process(layout.mesh, data.rows)
 
     def evaluate(state: TrainState, frozen: Any) -> dict[str, float]:
-        sums = [step(state.params, frozen, spread(mesh, rows)) for rows in batches(source, data.rows)]
+        sums = [step(state.params, frozen, spread(layout.mesh, rows)) for rows in batches(source, data.rows, mine)]
         return jax.tree.map(lambda *parts: sum(parts), *sums).means()
 
     return evaluate

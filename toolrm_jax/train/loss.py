@@ -16,16 +16,18 @@ from toolrm_jax.data.rows import Rows
 
 @chz.chz
 class LossWeights:
-    """How much each part of the loss counts. `centring` is paper A's eta; the last two are auxiliary.
+    """How much each part of the loss counts. `centring` is paper A's eta; the others are auxiliary.
 
     token_error: at every token of an answer, whether the answer so far could still become a right one (logistic loss
     on the same head). A wrong answer so says *where* it goes wrong, not only that it does.
     next_token: the next-token loss on right answers, which keeps the backbone's knowledge of what is likely.
+    balance: keeps the load of a mixture's experts even (Qwen3-MoE was trained with 0.001); a dense model has none.
     """
 
     centring: float = 0.01
     token_error: float = 0.0
     next_token: float = 0.0
+    balance: float = 0.0
 
 
 @struct.dataclass
@@ -45,11 +47,13 @@ class Sums:
     token_error: Array
     next_token: Array
     next_tokens: Array
+    balance: Array
 
     def means(self) -> dict[str, float]:
         """Averages by name. What nothing was counted for is left out."""
         groups, tokens = float(self.groups), float(self.next_tokens)
         names = ("ranking", "centring", "correct", "margin", "right_score", "wrong_score", "token_error")
+        names += ("balance",) if float(self.balance) else ()
         out = {name: float(getattr(self, name)) / groups for name in names} if groups else {}
         return out | ({"next_token": float(self.next_token) / tokens} if tokens else {})
 

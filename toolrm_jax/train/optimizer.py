@@ -13,7 +13,7 @@ class OptimizerConfig:
     """Defaults are paper B's script and its framework's (method.md 3.5): betas, floor of the cosine, warm-up, clip."""
 
     learning_rate: float = 4e-6
-    head_multiplier: float = 1.0  # the scalar head starts from nothing, the backbone does not
+    head_multiplier: float = 1.0  # of the scalar head, where it starts from nothing
     warmup: float = 0.03  # share of all steps
     final: float = 0.1  # learning rate at the end, as a share of its peak
     beta1: float = 0.9

@@ -1,0 +1,77 @@
+"""Reading HLO: a collective in a loop counts for every turn, one cut into pieces once, and gathers are told apart."""
+
+from __future__ import annotations
+
+from toolrm_jax.parallel.hlo import collectives, gathered_outside, loop_turns, totals
+
+MODULE = """HloModule jit_step, is_scheduled=true
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %sum = f32[] add(%a, %b)
+}
+
+%piece.1 (p: f32[4,8]) -> f32[16,8] {
+  %p = f32[4,8]{1,0} parameter(0)
+  ROOT %all-gather.1 = f32[16,8]{1,0} all-gather(%p), channel_id=7, dimensions={0}
+}
+
+%piece.2 (p: f32[4,8]) -> f32[16,8] {
+  %p = f32[4,8]{1,0} parameter(0)
+  ROOT %all-gather.2 = f32[16,8]{1,0} all-gather(%p), channel_id=7, dimensions={0}
+}
+
+%body (state: (s32[], f32[4,8])) -> (s32[], f32[4,8]) {
+  %state = (s32[], f32[4,8]{1,0}) parameter(0)
+  %x = f32[4,8]{1,0} get-tuple-element(%state), index=1
+  %fusion.1 = f32[16,8]{1,0} fusion(%x), kind=kCustom, calls=%piece.1
+  %fusion.2 = f32[16,8]{1,0} fusion(%x), kind=kCustom, calls=%piece.2
+  %reduce-scatter.3 = bf16[4,8]{1,0} reduce-scatter(%half), channel_id=8, dimensions={0}, to_apply=%add
+  %half = bf16[16,8]{1,0} convert(%fusion.2)
+  %collective-permute-start.1 = (bf16[16,8]{1,0}, bf16[16,8], u32[]) collective-permute-start(%half), channel_id=9
+  %collective-permute-done.1 = bf16[2,8]{1,0} collective-permute-done(%collective-permute-start.1)
+  ROOT %out = (s32[], f32[4,8]{1,0}) tuple(%i, %x)
+}
+
+%condition (state: (s32[], f32[4,8])) -> pred[] {
+  %state = (s32[], f32[4,8]{1,0}) parameter(0)
+  %limit = s32[]{:T(128)} constant(5)
+  %i = s32[] get-tuple-element(%state), index=0
+  ROOT %lt = pred[] compare(%i, %limit), direction=LT
+}
+
+ENTRY %main (x: f32[4,8], ids: s32[1,100]) -> f32[4,8] {
+  %x = f32[4,8]{1,0} parameter(0)
+  %ids = s32[1,100]{1,0} parameter(1)
+  %all-gather.9 = s32[4,100]{1,0} all-gather(%ids), channel_id=1, dimensions={0}
+  %all-gather.10 = f32[16,8]{1,0} all-gather(%x), channel_id=2, dimensions={0}, metadata={op_name="jit(step)/head"}
+  %all-reduce.1 = (f32[]{:T(128)}, f32[3]{0}) all-reduce(%s, %t), channel_id=3, to_apply=%add
+  %while.1 = (s32[], f32[4,8]{1,0}) while(%start), condition=%condition, body=%body
+  %send.1 = (bf16[5,8]{1,0}, u32[], token[]) send(%h, %t), channel_id=4, handler="xla_megascale_runtime"
+  ROOT %done = f32[4,8]{1,0} get-tuple-element(%while.1), index=1
+}
+"""
+
+
+def test_collectives_are_counted_by_place_with_their_bytes():
+    assert totals(collectives(MODULE)) == {
+        ("all-gather", False): (2, 4 * 100 * 4 + 16 * 8 * 4),
+        ("all-gather", True): (5, 5 * 16 * 8 * 4),
+        ("all-reduce", False): (1, 16),
+        ("reduce-scatter", True): (5, 5 * 16 * 8 * 2),
+        ("between slices", False): (1, 5 * 8 * 2),
+        ("collective-permute", True): (5, 5 * 16 * 8 * 2),
+    }
+
+
+def test_turns_come_from_the_condition_or_from_what_xla_noted():
+    assert loop_turns(MODULE) == [5]
+    noted = MODULE.replace("body=%body", 'body=%body, backend_config={"known_trip_count":{"n":"9"}}')
+    assert loop_turns(noted) == [9]
+
+
+def test_a_weight_gathered_outside_the_loop_is_found_and_token_ids_are_no_weight():
+    found = collectives(MODULE)
+    assert [one.operation for one in gathered_outside(found, 128)] == ["jit(step)/head"]
+    assert gathered_outside(found, 129) == []

@@ -1,0 +1,63 @@
+"""From the sizes a user gives to a mesh: what is filled, and what is refused with the nearest choice."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolrm_jax.errors import ConfigError
+from toolrm_jax.parallel.mesh import MeshConfig, mesh_sizes
+from toolrm_jax.parallel.rules import AXES
+
+
+def sizes(config: MeshConfig, devices: int, slices: int = 1, cpu: bool = False) -> dict[str, int]:
+    """Without the axes of size 1."""
+    return {axis: size for axis, size in mesh_sizes(config, devices, slices, cpu).items() if size > 1}
+
+
+def test_accelerators_are_filled_along_fsdp_slices_along_data_and_cpu_devices_along_data():
+    assert sizes(MeshConfig(), 8) == {"fsdp": 8}
+    assert sizes(MeshConfig(), 8, slices=2) == {"data": 2, "fsdp": 4}
+    assert sizes(MeshConfig(), 8, cpu=True) == {"data": 8}
+    assert sizes(MeshConfig(tensor=2, context=2), 16) == {"fsdp": 4, "tensor": 2, "context": 2}
+
+
+def test_an_axis_that_is_given_is_kept_and_the_other_filled():
+    assert sizes(MeshConfig(data=4), 8) == {"data": 4, "fsdp": 2}
+    assert sizes(MeshConfig(fsdp=2), 8) == {"data": 4, "fsdp": 2}
+    assert sizes(MeshConfig(data=2, fsdp=4), 8) == {"data": 2, "fsdp": 4}
+
+
+@pytest.mark.parametrize(
+    ("config", "devices", "slices", "says"),
+    [
+        (MeshConfig(tensor=3), 8, 1, "mesh.tensor=3 do not divide 8 devices; the nearest that works is mesh.tensor=2"),
+        (MeshConfig(data=4, fsdp=4), 8, 1, r"mesh.data=4 x mesh.fsdp=4 make 16 devices, there are 8; .* mesh.data=2"),
+        (MeshConfig(data=1, fsdp=4), 8, 1, r"mesh.fsdp=4 make 4 devices, there are 8; .* is mesh.data=2"),
+        (MeshConfig(tensor=0), 8, 1, "mesh.tensor=0: expected a positive whole number; .* works is 1"),
+        (MeshConfig(fsdp=-2), 8, 1, "mesh.fsdp=-2: expected a positive whole number"),
+        (MeshConfig(data=3, fsdp=4), 12, 2, "mesh.data=3: 2 slices need a multiple of 2 .* works is mesh.data=4"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused_in_one_line(config, devices, slices, says):
+    with pytest.raises(ConfigError, match=says) as error:
+        mesh_sizes(config, devices, slices)
+    assert "\n" not in str(error.value)
+
+
+@given(st.tuples(*[st.integers(0, 4)] * 2, *[st.integers(1, 4)] * 3), st.sampled_from([1, 2, 4, 6, 8, 64]))
+def test_a_mesh_uses_every_device_or_is_refused_with_a_choice_that_works(given_sizes, devices):
+    config = MeshConfig(**dict(zip(AXES, given_sizes)))
+    try:
+        found = mesh_sizes(config, devices)
+    except ConfigError as error:
+        if change := re.search(r"the nearest that works is mesh\.(\w+)=(\d+)$", str(error)):
+            mended = dict(zip(AXES, given_sizes)) | {change[1]: int(change[2])}
+            assert math.prod(mesh_sizes(MeshConfig(**mended), devices).values()) == devices
+    else:
+        assert math.prod(found.values()) == devices
+        assert all(found[axis] == size for axis, size in zip(AXES, given_sizes) if size)

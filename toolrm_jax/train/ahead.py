@@ -1,0 +1,159 @@
+"""The real step of a run compiled for devices that need not be there, and what the compiler says of it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from toolrm_jax.data.rows import Rows
+from toolrm_jax.errors import ConfigError
+from toolrm_jax.models.attention_backend import choose_backend
+from toolrm_jax.models.config import TrunkConfig
+from toolrm_jax.models.heads import RewardModel
+from toolrm_jax.parallel.hlo import Collective, collectives
+from toolrm_jax.parallel.mesh import make_mesh
+from toolrm_jax.parallel.rules import Placed
+from toolrm_jax.parallel.shardings import bytes_per_device
+from toolrm_jax.train.config import TrainConfig
+from toolrm_jax.train.layout import Layout
+from toolrm_jax.train.optimizer import make_optimizer
+from toolrm_jax.train.step import make_eval_step, make_train_step, split
+
+Step = Literal["train", "score"]
+
+_TOTAL = re.compile(r"(?:Used|total memory required for HLO temporaries \(|Total hbm usage >= )\s*([\d.]+)([KMGTP]?)")
+# A Pallas kernel in TPU code: a custom call that bears the kernel's name.
+_KERNEL = re.compile(r'%([A-Za-z_]\w*?)[.\d]* = [^\n]*custom_call_target="tpu_custom_call"')
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes on one device. `total` is None where the compiler said only that it does not fit, not by how much."""
+
+    parameters: int
+    optimizer: int
+    activations: int | None
+    total: int | None
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What is known of a compiled step. Where memory did not suffice, `collectives`, `kernels` and `hlo` are empty."""
+
+    mesh: dict[str, int]
+    memory: Memory
+    collectives: tuple[Collective, ...]
+    kernels: tuple[str, ...]
+    seconds: float
+    cpu_seconds: float
+    hlo: str
+
+
+def compile_step(
+    config: TrainConfig, shape: TrunkConfig, devices: Sequence[Any], step: Step = "train", stand_for: int = 0
+) -> Compiled:
+    """Compile a run's train step, or the step that scores its held-out rows, for `devices`, allocating nothing.
+
+    stand_for: CPU devices that stand for accelerators of so many slices; 0: the devices are what they are.
+    Raises ConfigError where the mesh does not fit devices, rows or weights.
+    """
+    mesh = make_mesh(config.mesh, config.data.rows, devices, stand_for=stand_for)
+    if config.data.row_length % mesh.shape["context"]:
+        raise ConfigError(
+            f"mesh.context={mesh.shape['context']}: rows of {config.data.row_length} tokens do not divide over it; "
+            f"the nearest that works is mesh.context={_nearest_divisor(config.data.row_length, mesh.shape['context'])}"
+        )
+    frozen_layers = config.model.frozen_layers
+    graph, params, frozen = split(
+        nnx.eval_shape(lambda: RewardModel(shape, frozen_layers=frozen_layers, rngs=nnx.Rngs(0)))
+    )
+    optimizer = make_optimizer(config.optimizer, config.steps or 1000)
+    layout = Layout.of(mesh, shape, frozen_layers, params, frozen, optimizer)
+    state, frozen = layout.abstract(params, frozen, optimizer)
+    dtype = jnp.dtype(config.model.compute_dtype)
+    backend = choose_backend(config.model.attention, mesh.devices.flat[0].platform)
+    rows = abstract_rows(mesh, config.data.rows, config.data.row_length, config.data.slots)
+    start = time.perf_counter(), time.process_time()
+    if step == "train":
+        jitted = make_train_step(graph, optimizer, config.loss, dtype, config.model.remat, layout, backend)
+        lowered = jitted.lower(state, frozen, rows)
+        held = bytes_per_device(state.optimizer)
+    else:
+        jitted = make_eval_step(graph, config.loss, dtype, layout, backend)
+        lowered = jitted.lower(state.params, frozen, rows)
+        held = 0
+    parameters = bytes_per_device((state.params, frozen))
+    sizes = dict(mesh.shape)
+    try:
+        compiled, hlo = _compiled(lowered)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        total = _total(str(error))
+        activations = None if total is None else total - parameters - held
+        memory = Memory(parameters, held, activations, total, fits=False)
+        return Compiled(sizes, memory, (), (), *_since(start), "")
+    took = _since(start)
+    figures = compiled.memory_analysis()
+    arguments = figures.argument_size_in_bytes + figures.output_size_in_bytes - figures.alias_size_in_bytes
+    total = arguments + figures.temp_size_in_bytes + figures.generated_code_size_in_bytes
+    memory = Memory(parameters, held, total - parameters - held, total, fits=True)
+    kernels = tuple(sorted(set(_KERNEL.findall(hlo))))
+    return Compiled(sizes, memory, tuple(collectives(hlo)), kernels, *took, hlo)
+
+
+def abstract_rows(mesh: Mesh, rows: int, length: int, slots: int) -> Rows:
+    """The shapes of a step's rows, laid out as `spread` does."""
+    sharding = Placed(mesh).sharding("rows")
+    tokens = jax.ShapeDtypeStruct((rows, length), jnp.int32, sharding=sharding)
+    of_slots = jax.ShapeDtypeStruct((rows, slots), jnp.int32, sharding=sharding)
+    return Rows(
+        tokens=tokens,
+        positions=tokens,
+        group=tokens,
+        response=tokens,
+        previous=tokens,
+        still_right=jax.ShapeDtypeStruct((rows, length), jnp.int8, sharding=sharding),
+        score_at=of_slots,
+        slot_group=of_slots,
+        slot_right=jax.ShapeDtypeStruct((rows, slots), jnp.bool_, sharding=sharding),
+    )
+
+
+def _compiled(lowered: Any) -> tuple[Any, str]:
+    """The executable and its HLO, as the compiler itself writes it to a file.
+
+    jaxlib 0.10.2 cannot parse all HLO of libtpu 0.0.51 (an async-update of several operands: v6e, several slices), so
+    `as_text` fails for some.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = lowered.compile(compiler_options={"xla_dump_to": folder, "xla_dump_hlo_as_long_text": True})
+        # The compiler makes small programs of its own beside it.
+        files = sorted(Path(folder).glob("*after_optimizations.txt"), key=lambda file: file.stat().st_size)
+        return compiled, files[-1].read_text()
+
+
+def _since(start: tuple[float, float]) -> tuple[float, float]:
+    return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+def _nearest_divisor(length: int, wanted: int) -> int:
+    return min((n for n in range(1, length + 1) if length % n == 0), key=lambda n: (abs(n - wanted), n))
+
+
+def _total(message: str) -> int | None:
+    """Bytes that the compiler says the program would need, arguments and results included."""
+    found = _TOTAL.search(message)
+    return int(float(found[1]) * _UNITS[found[2]]) if found else None
