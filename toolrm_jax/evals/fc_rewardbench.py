@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from toolrm_jax.errors import DataError
-from toolrm_jax.evals.arrow_rows import read_rows
 from toolrm_jax.sources import bfcl
+from toolrm_jax.sources.rows import ARROW, arrow_rows
 from toolrm_jax.toolcalls.score import rule_score
 from toolrm_jax.toolcalls.types import Call, Candidate, Context, ErrorType, Group, Message, Reference, Task, Verdict
 
@@ -73,7 +73,13 @@ def read(path: Path | str) -> Benchmark:
 
 def read_published(path: Path | str) -> Benchmark:
     """The published FC-RewardBench from a folder or file of Arrow or parquet."""
-    groups = tuple(_group(where, _published_fields, row) for where, row in read_rows(Path(path), COLUMNS))
+    path = Path(path)
+    files = [path] if path.is_file() else sorted(file for suffix in ARROW for file in path.rglob(f"*{suffix}"))
+    files = [file for file in files if not file.name.startswith("cache-")]  # `datasets` keeps its own there
+    if not files or files[0].suffix not in ARROW:
+        raise DataError(f"{path}: no {' or '.join(ARROW)} files there; give the data set's folder or a .jsonl file")
+    rows = (row for file in files for row in arrow_rows(file, COLUMNS))
+    groups = tuple(_group(where, _published_fields, row) for where, row in rows)
     if not groups:
         raise DataError(f"{path}: holds no rows; give the folder of ibm-research/fc-reward-bench")
     note = "FC-RewardBench as published: right calls of BFCL, wrong calls of 25 open models."

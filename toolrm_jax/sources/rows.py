@@ -11,7 +11,8 @@ from typing import Any
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.sources.drops import NOT_READABLE, Drops
 
-SUFFIXES = (".json", ".jsonl", ".parquet", ".arrow")
+ARROW = (".arrow", ".parquet")
+SUFFIXES = (".json", ".jsonl", *ARROW)
 
 
 def files(path: Path | None, source: str, pattern: str = "*") -> list[Path]:
@@ -33,8 +34,8 @@ def rows(path: Path, drops: Drops, columns: Sequence[str] = ()) -> Iterator[tupl
     A row that is no object with all of `columns`, or a line that is not JSON, is a counted drop; a file that cannot
     be read at all, or an Arrow file without one of the columns, is a DataError.
     """
-    if path.suffix in (".parquet", ".arrow"):
-        yield from _arrow_rows(path, columns)
+    if path.suffix in ARROW:
+        yield from arrow_rows(path, columns)
         return
     for where, row in _json_rows(path, drops):
         if not isinstance(row, dict):
@@ -107,8 +108,12 @@ def _lines(path: Path, drops: Drops) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{path}: cannot be read ({error.strerror}); fetch it again") from None
 
 
-def _arrow_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Batch by batch, so that memory stays bounded; structs lose their null fields, which all rows share in Arrow."""
+def arrow_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(`file:row`, row) of an Arrow or parquet file, batch by batch, so that memory stays bounded.
+
+    Structs lose their null fields, which all rows share in Arrow. Raises DataError where the file is damaged or lacks
+    one of `columns`, ConfigError where pyarrow is not installed.
+    """
     arrow = _pyarrow("pyarrow")
     number = 0
     try:
@@ -120,7 +125,9 @@ def _arrow_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[
                 number += 1
                 yield f"{path}:{number}", {name: _present(value) for name, value in zip(names, row)}
     except (OSError, arrow.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]}); fetch it again") from None
+        raise DataError(
+            f"{path}: cannot be read as Arrow or parquet ({str(error).splitlines()[0]}); fetch it again"
+        ) from None
 
 
 def _batches(path: Path, arrow: Any) -> Iterator[Any]:
