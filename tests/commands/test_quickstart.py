@@ -97,7 +97,7 @@ def test_an_interrupt_before_training_leaves_nothing_half_written(words, tmp_pat
         ("model=/absent/model.gguf", "no such file"),
         ("train.model.frozen_layers=9", "9 layers cannot be frozen"),
         ("train.data.row_length=8", "none of 9 groups fits a row of 8 tokens"),
-        ("prepare.path=/absent", "/absent: no BFCL_v4_*.json files there"),
+        ("prepare.path=/absent", "/absent: no such file or folder; give the data's place"),
         ("prepare.train.categories=live_multiple", "train.categories: unknown category"),
         ("prepare.train.max_tasks=0", "max_tasks=0: give at least 1"),
         ("pairs=/absent.jsonl", "pairs=/absent.jsonl: no such file"),

@@ -75,6 +75,7 @@ def test_a_program_of_forty_layers_is_that_of_ten():
     assert programs[2].count("\n") == programs[3].count("\n")
 
 
+@pytest.mark.slow
 def test_compiling_forty_layers_takes_at_most_1_3_times_as_long_as_ten():
     """Processor time: other programs on the machine do not count."""
 
