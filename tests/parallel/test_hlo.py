@@ -22,12 +22,19 @@ MODULE = """HloModule jit_step, is_scheduled=true
   ROOT %all-gather.2 = f32[16,8]{1,0} all-gather(%p), channel_id=7, dimensions={0}
 }
 
+%all-reduce-scatter.4 (p: bf16[16,8]) -> bf16[4,8] {
+  %p = bf16[16,8]{1,0} parameter(0)
+  %all-reduce.5 = bf16[16,8]{1,0} all-reduce(%p), channel_id=11, to_apply=%add
+  ROOT %part = bf16[4,8]{1,0} dynamic-slice(%all-reduce.5, %i, %zero), dynamic_slice_sizes={4,8}
+}
+
 %body (state: (s32[], f32[4,8])) -> (s32[], f32[4,8]) {
   %state = (s32[], f32[4,8]{1,0}) parameter(0)
   %x = f32[4,8]{1,0} get-tuple-element(%state), index=1
   %fusion.1 = f32[16,8]{1,0} fusion(%x), kind=kCustom, calls=%piece.1
   %fusion.2 = f32[16,8]{1,0} fusion(%x), kind=kCustom, calls=%piece.2
   %reduce-scatter.3 = bf16[4,8]{1,0} reduce-scatter(%half), channel_id=8, dimensions={0}, to_apply=%add
+  %fusion.4 = bf16[4,8]{1,0} fusion(%half), kind=kCustom, calls=%all-reduce-scatter.4
   %half = bf16[16,8]{1,0} convert(%fusion.2)
   %collective-permute-start.1 = (bf16[16,8]{1,0}, bf16[16,8], u32[]) collective-permute-start(%half), channel_id=9
   %collective-permute-done.1 = bf16[2,8]{1,0} collective-permute-done(%collective-permute-start.1)
@@ -59,7 +66,7 @@ def test_collectives_are_counted_by_place_with_their_bytes():
         ("all-gather", False): (2, 4 * 100 * 4 + 16 * 8 * 4),
         ("all-gather", True): (5, 5 * 16 * 8 * 4),
         ("all-reduce", False): (1, 16),
-        ("reduce-scatter", True): (5, 5 * 16 * 8 * 2),
+        ("reduce-scatter", True): (10, 10 * 16 * 8 * 2),
         ("between slices", False): (1, 5 * 8 * 2),
         ("collective-permute", True): (5, 5 * 16 * 8 * 2),
     }

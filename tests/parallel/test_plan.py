@@ -166,7 +166,7 @@ def test_search_compiles_the_best_ranked_and_keeps_the_fastest_that_fits(monkeyp
 
 FIGURES = {
     ("Qwen3-0.6B", "v5e:2x2", 8, 4096): 3.37,
-    ("Qwen2.5-14B", "v6e:8x8", 64, 4096): None,
+    ("Qwen2.5-14B", "v6e:8x8", 64, 4096): 6.82,
 }
 
 

@@ -117,7 +117,8 @@ def estimated(config: Config, where: Topology, shape: TrunkConfig, sent: list[li
         Group(config.context, config.response),
         where,
         train.data.rows * train.data.row_length,
-        sum(size for kind, *_, size in sent if kind != BETWEEN),
+        # To sum over devices and have the sum everywhere takes a scatter and a gather.
+        sum(size * (1 + (kind == "all-reduce")) for kind, *_, size in sent if kind != BETWEEN),
         sum(size for kind, *_, size in sent if kind == BETWEEN),
         train=config.step == "train",
         frozen_layers=train.model.frozen_layers,

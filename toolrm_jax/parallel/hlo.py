@@ -63,6 +63,8 @@ def collectives(hlo: str) -> list[Collective]:
                 base = BETWEEN
             elif base not in KINDS:
                 continue
+            elif base == "all-reduce" and name.startswith("all-reduce-scatter"):
+                base = "reduce-scatter"  # a TPU's form of it: each device keeps its part of the sum
             channel = _CHANNEL.search(rest)
             key = channel[1] if channel else (name, instruction)
             operation = _OPERATION.search(rest)
