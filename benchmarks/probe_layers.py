@@ -10,6 +10,7 @@ for training in little time: what lies above it turns the knowledge into words.
 
 from __future__ import annotations
 
+import random
 import sys
 import tempfile
 from pathlib import Path
@@ -79,7 +80,8 @@ def main(name: str = "smollm2-135m", count: int = 100) -> None:
         sides = []
         for side in ("train", "held_out"):
             groups = read_groups(Path(config.output) / side)
-            tokens = [encode(chat, groups[index]) for index in range(min(len(groups), 2 * count))]
+            drawn = random.Random(0).sample(range(len(groups)), min(len(groups), 2 * count))  # ids go by category
+            tokens = [encode(chat, groups[index]) for index in drawn]
             sides.append(features(model, [group for group in tokens if group.size <= LENGTH][:count]))
     (seen, right, logp), (unseen, right_there, logp_there) = sides
     print(f"{name}: {count} groups a side, {len(right):,} and {len(right_there):,} answer tokens")
