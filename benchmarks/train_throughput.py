@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 
-from toolrm_jax.parallel.mesh import data_mesh, replicate, spread, use_all_cores
+from toolrm_jax.parallel.mesh import make_mesh, spread, use_all_cores
 
 use_all_cores()
 
@@ -22,9 +22,10 @@ from flax import nnx  # noqa: E402
 from toolrm_jax.configs import quickstart  # noqa: E402
 from toolrm_jax.data.dataset import RowSource, batches  # noqa: E402
 from toolrm_jax.data.tokens import TokenGroup  # noqa: E402
+from toolrm_jax.models.attention_backend import backend_name, choose_backend  # noqa: E402
 from toolrm_jax.models.config import TrunkConfig  # noqa: E402
 from toolrm_jax.models.heads import RewardModel  # noqa: E402
-from toolrm_jax.train.layout import TrainState  # noqa: E402
+from toolrm_jax.train.layout import Layout  # noqa: E402
 from toolrm_jax.train.optimizer import make_optimizer  # noqa: E402
 from toolrm_jax.train.step import make_train_step, split  # noqa: E402
 
@@ -50,23 +51,24 @@ def made_groups() -> list[TokenGroup]:
         TokenGroup(
             str(number),
             "made",
-            random.integers(1, 49000, 310),
-            tuple(random.integers(1, 49000, 60) for _ in range(6)),
-            (True,) + (False,) * 5,
-            ("",) * 6,
+            random.integers(1, 49000, 480),
+            tuple(random.integers(1, 49000, 60) for _ in range(8)),
+            (True,) + (False,) * 7,
+            ("",) * 8,
         )
         for number in range(4 * ROWS)
     ]
 
 
 def main() -> None:
-    mesh = data_mesh(ROWS)
+    mesh = make_mesh(RUN.mesh, ROWS)
     model = RewardModel(SHAPE, frozen_layers=FROZEN, rngs=nnx.Rngs(0))
     graph, *values = split(model)
-    params, frozen = replicate(mesh, values)
     optimizer = make_optimizer(RUN.optimizer, RUN.steps)
-    state = replicate(mesh, TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32)))
-    step = make_train_step(graph, optimizer, RUN.loss, jnp.float32, "none")
+    layout = Layout.of(mesh, SHAPE, FROZEN, *values, optimizer)
+    state, frozen = layout.first_state(*values, optimizer)
+    backend = choose_backend(RUN.model.attention)
+    step = make_train_step(graph, optimizer, RUN.loss, jnp.float32, RUN.model.remat, layout, backend)
     rows = spread(mesh, next(iter(batches(RowSource(made_groups(), LENGTH, RUN.data.slots, ROWS, 1, 0), ROWS))))
     size = 2048
     matrix = jnp.ones((size, size))
@@ -93,7 +95,7 @@ def main() -> None:
     per_step, limit = statistics.median(seconds["train"]), 20 * 2 * size**3 / statistics.median(seconds["multiply"])
     needed = step_flops(SHAPE, FROZEN, tokens)
     shares = [needed / a / (20 * 2 * size**3 / b) for a, b in zip(seconds["train"], seconds["multiply"])]
-    print(f"devices: {len(mesh.devices)} x {jax.default_backend()}, {tokens} tokens a step")
+    print(f"devices: {mesh.size} x {jax.default_backend()}, {tokens} tokens a step, attention: {backend_name(backend)}")
     print(f"training step:  {per_step:.2f} s, {tokens / per_step:.0f} tokens/s, {needed / per_step / 1e9:.0f} GFLOP/s")
     print(f"matrix product: {limit / 1e9:.0f} GFLOP/s ({size} x {size}, float32)")
     print(f"share of the limit: {statistics.median(shares):.0%} (median of {REPEATS} alternating pairs)")

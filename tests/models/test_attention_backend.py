@@ -15,7 +15,8 @@ from toolrm_jax.models.attention_xla import attend_xla
 @pytest.mark.parametrize(
     ("name", "platform", "chosen"),
     [
-        ("auto", "cpu", attend_xla),
+        ("auto", "cpu", Flash("cpu")),
+        ("xla", "cpu", attend_xla),
         ("xla", "tpu", attend_xla),
         ("auto", "tpu", Flash("tpu")),
         ("tpu", "tpu", Flash("tpu")),

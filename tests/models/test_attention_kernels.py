@@ -20,7 +20,7 @@ from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.models.layers import Layer
 from toolrm_jax.models.remat import ATTENDED, rematerialised
 
-KERNELS = ("tpu", "gpu")
+KERNELS = ("tpu", "gpu", "cpu")
 SMALL = {"heads": 4, "kv_heads": 2, "head_dim": 8}
 
 

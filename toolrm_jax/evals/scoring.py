@@ -15,8 +15,11 @@ from toolrm_jax.data.rows import Rows, lay_out, stack
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError
 from toolrm_jax.models.attention import Visible
+from toolrm_jax.models.attention_backend import choose_backend
 from toolrm_jax.models.heads import RewardModel
+from toolrm_jax.models.placement import placed
 from toolrm_jax.parallel.mesh import data_mesh, replicate, spread
+from toolrm_jax.parallel.rules import Placed
 
 # Rows of a batch hold about this many tokens, whatever their length.
 BATCH_TOKENS = 2048
@@ -27,12 +30,14 @@ SLOTS = 64
 def score(model: RewardModel, groups: Sequence[TokenGroup], dtype: jnp.dtype = jnp.float32) -> list[np.ndarray]:
     """The model's score of every answer: per group float32 [K]."""
     graph, state = nnx.split(model)
-    mesh = data_mesh(jax.device_count())
+    mesh, backend = data_mesh(jax.device_count()), choose_backend()
     state = replicate(mesh, state)
 
     @jax.jit
     def run(state: Any, rows: Rows) -> jax.Array:
-        _, rewards = nnx.merge(graph, state)(rows.tokens, rows.positions, _visible(rows), dtype)
+        with placed(Placed(mesh)):
+            model = nnx.merge(graph, state)
+            _, rewards = model(rows.tokens, rows.positions, _visible(rows), dtype, backend=backend)
         return jnp.take_along_axis(rewards, rows.score_at, axis=1)
 
     return _over_rows(groups, model.config.max_position_embeddings, lambda rows: run(state, spread(mesh, rows)))
@@ -43,14 +48,15 @@ def log_likelihood(
 ) -> list[np.ndarray]:
     """The sum of log p(token | context, answer so far) over each answer's tokens: per group float32 [K]."""
     graph, state = nnx.split(model)
-    mesh = data_mesh(jax.device_count())
+    mesh, backend = data_mesh(jax.device_count()), choose_backend()
     state = replicate(mesh, state)
 
     @jax.jit
     def run(state: Any, rows: Rows, at: jax.Array) -> jax.Array:
         # `at` [B, M]: where the answers' tokens stand in the row, -1 beyond them.
         model = nnx.merge(graph, state)
-        hidden, _ = model(rows.tokens, rows.positions, _visible(rows), dtype)
+        with placed(Placed(mesh)):
+            hidden, _ = model(rows.tokens, rows.positions, _visible(rows), dtype, backend=backend)
         here = jnp.maximum(at, 0)
         source, target = (jnp.take_along_axis(x, here, axis=1) for x in (rows.previous, rows.tokens))
         logp = jnp.where(at >= 0, model.log_probabilities(hidden, source, target), 0)

@@ -1,7 +1,8 @@
 """Attention over shared-prefix rows: a group's answers share its context and do not see each other.
 
-`attend` is the one entry. Backends: `attention_xla` (the reference, any device), `attention_tpu` and `attention_gpu`
-(Pallas kernels that skip what nobody sees); `attention_backend` chooses one at start-up and checks it.
+`attend` is the one entry. Backends: `attention_xla` (the reference, any device), and ones that skip what nobody sees:
+`attention_tpu` and `attention_gpu` (Pallas kernels) and `attention_cpu` (loops in XLA); `attention_backend` chooses one
+at start-up and checks it.
 
 Shape letters: B rows, T tokens, N heads, K key-value heads, G = N // K, H head_dim.
 """

@@ -18,8 +18,8 @@ from toolrm_jax.models.placement import placement_in_force
 
 # (q, k, v, visible) -> output; hashable, since compiled functions are kept by it.
 Backend = Callable[[Array, Array, Array, Visible], Array]
-Name = Literal["auto", "xla", "tpu", "gpu"]
-KERNELS = ("tpu", "gpu")
+Name = Literal["auto", "xla", "tpu", "gpu", "cpu"]
+KERNELS = ("tpu", "gpu", "cpu")
 
 # How much further from the float32 truth than the reference is in the same dtype a backend may be: sums in another
 # order, and weights rounded before they are divided by their sum.
@@ -28,7 +28,7 @@ FLOAT32_FURTHER = 2e-5
 
 
 def choose_backend(name: Name = "auto", platform: str | None = None) -> Backend:
-    """The backend of that name; `auto` is the kernel for the platform (default: JAX's own), on a CPU the reference.
+    """The backend of that name; `auto` is the kernel for the platform (default: JAX's own).
 
     Raises ModelError for an unknown name and for a kernel of another platform.
     """

@@ -106,6 +106,11 @@ def _equal(a: tuple[Array, Array], b: tuple[Array, Array]) -> Bool[Array, "B I J
     return (a[0][:, :, None] == b[0][:, None, :]) & (a[1][:, :, None] == b[0][:, None, :])
 
 
+def visits(some: Bool[Array, "B X Y"]) -> tuple[Int[Array, "B X Y"], Int[Array, "B X"]]:
+    """For each block X the blocks Y to visit, in order and first in the list, and how many they are."""
+    return jnp.argsort(~some, axis=-1, stable=True).astype(jnp.int32), jnp.sum(some, axis=-1, dtype=jnp.int32)
+
+
 def work_by_query(some: Bool[Array, "B I J"], whole: Bool[Array, "B I J"]) -> Work:
     """Steps for results per query (outputs and their gradients): row, block of queries, block of keys."""
     return _work(some, whole, query_axis=1)

@@ -41,7 +41,7 @@ class Flash:
     kept, the last two under the name ATTENDED, so that under remat the forward kernel need not run again.
     """
 
-    kernel: Literal["tpu", "gpu"]
+    kernel: Literal["tpu", "gpu", "cpu"]
     block: int = 512
     interpret: bool = False
 
@@ -70,8 +70,10 @@ class Flash:
         """The module with `forward` and `backward`; its part of Pallas is imported only when it is used."""
         if self.kernel == "tpu":
             from toolrm_jax.models import attention_tpu as kernels
-        else:
+        elif self.kernel == "gpu":
             from toolrm_jax.models import attention_gpu as kernels
+        else:
+            from toolrm_jax.models import attention_cpu as kernels
         return kernels
 
 

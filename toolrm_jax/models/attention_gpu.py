@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from toolrm_jax.models.attention_blocks import Blocks, Codes, block_map
+from toolrm_jax.models.attention_blocks import Blocks, Codes, block_map, visits
 
 HIDDEN = -1e30
 # Accumulators of 64 x 128 and tiles of two operands stay within the registers and shared memory of an A100 or newer.
@@ -43,7 +43,7 @@ def forward(
     call = _Call(q, k, queries, keys, start, blocks, interpret)
     some, _ = call.seen
     out, lse = call(
-        _forward_kernel, call.by_query, _lists(some), (call.q(q), call.whole_k(k), call.whole_k(v)), ("q", "s"), v.dtype
+        _forward_kernel, call.by_query, visits(some), (call.q(q), call.whole_k(k), call.whole_k(v)), ("q", "s"), v.dtype
     )
     return out[..., :head_dim], lse
 
@@ -71,11 +71,11 @@ def backward(
     call = _Call(q, k, queries, keys, start, blocks, interpret)
     some, _ = call.seen
     parts = (call.q(q), call.whole_k(k), call.whole_k(v), call.q(d_out), call.s(lse), call.s(delta))
-    (dq,) = call(_dq_kernel, call.by_query, _lists(some), parts, ("q",), q.dtype)
+    (dq,) = call(_dq_kernel, call.by_query, visits(some), parts, ("q",), q.dtype)
     parts = (
         call.whole_q(q), call.k(k), call.k(v), call.whole_q(d_out), call.whole_s(lse), call.whole_s(delta)
     )  # fmt: skip
-    dk, dv = call(_dkv_kernel, call.by_key, _lists(some.swapaxes(1, 2)), parts, ("k", "k"), k.dtype)
+    dk, dv = call(_dkv_kernel, call.by_key, visits(some.swapaxes(1, 2)), parts, ("k", "k"), k.dtype)
     return dq[..., :head_dim], dk[..., :head_dim], dv[..., :head_dim]
 
 
@@ -83,11 +83,6 @@ def _power_of_two(x: Array) -> Array:
     """The last axis filled up with zeros, which change no product, to a size that Triton takes."""
     size = max(16, 1 << (x.shape[-1] - 1).bit_length())
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, size - x.shape[-1])])
-
-
-def _lists(some: Bool[Array, "B X Y"]) -> tuple[Int[Array, "B X Y"], Int[Array, "B X"]]:
-    """For each block X the blocks Y to visit, in order and first in the list, and how many they are."""
-    return jnp.argsort(~some, axis=-1, stable=True).astype(jnp.int32), jnp.sum(some, axis=-1, dtype=jnp.int32)
 
 
 class _Call:

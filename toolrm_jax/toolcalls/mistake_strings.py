@@ -191,13 +191,13 @@ def _other_sign(rng: random.Random, value: str) -> str:
 
 
 def misspelt(rng: random.Random, text: str) -> str:
-    """A letter dropped, doubled or swapped with the next."""
+    """A letter dropped, doubled or swapped with the next, or a few letters written twice."""
     places = [
         i for i in range(1, len(text) - 1) if text[i].isalpha() and text[i + 1].isalpha() and text[i] != text[i + 1]
     ]
     if not places:
         return text
     i = rng.choice(places)
-    return rng.choice(
-        [text[:i] + text[i + 1 :], text[: i + 1] + text[i:], text[:i] + text[i + 1] + text[i] + text[i + 2 :]]
-    )
+    dropped, doubled = text[:i] + text[i + 1 :], text[: i + 1] + text[i:]
+    swapped, stuttered = text[:i] + text[i + 1] + text[i] + text[i + 2 :], text[: i + 3] + text[i:]
+    return rng.choice([dropped, doubled, swapped, stuttered])
