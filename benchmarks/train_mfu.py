@@ -4,9 +4,10 @@
     python benchmarks/train_mfu.py --models Qwen3-8B --length 16384 --rows 1 --remat full --attention xla
     JAX_PLATFORMS=cpu python benchmarks/train_mfu.py --tiny --peak 0.1      (the script itself, at toy sizes)
 
-Useful FLOPs are those of matrices, of scores and of weighted values over the keys that a token sees, forward and twice
-that backward; recomputation, padding and what the mask hides are not counted, a causal pair once. Rows hold groups of a
-context and 4 answers, bfloat16 compute and parameters, Adam. The peak is the dense bfloat16 figure of the data sheet.
+The step is that of `toolrm train`, weights cut over all devices (`fsdp`). Useful FLOPs are those of matrices, of scores
+and of weighted values over the keys that a token sees, forward and twice that backward; recomputation, padding and what
+the mask hides are not counted, a causal pair once. Rows hold groups of a context and 4 answers, bfloat16 compute and
+parameters, Adam. The peak is the dense bfloat16 figure of the data sheet. What is under way is told on stderr.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
+import sys
 import time
+import traceback
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,28 +32,27 @@ from toolrm_jax.models.attention_backend import backend_name, choose_backend, se
 from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.models.declarations import flops_per_token
 from toolrm_jax.models.heads import RewardModel
+from toolrm_jax.models.placement import placed
 from toolrm_jax.models.presets import preset
-from toolrm_jax.parallel.mesh import data_mesh, replicate, spread
-from toolrm_jax.train.layout import TrainState
+from toolrm_jax.parallel.mesh import MeshConfig, make_mesh, spread
+from toolrm_jax.train.layout import Layout
 from toolrm_jax.train.loss import LossWeights
 from toolrm_jax.train.optimizer import OptimizerConfig, make_optimizer
+from toolrm_jax.train.speed import peak
 from toolrm_jax.train.step import make_train_step, split
-
-# Dense bfloat16 TFLOP/s of one device, by a part of its name; from the makers' data sheets.
-PEAKS = {
-    "H200": 989, "H100": 989, "A100": 312, "L4": 121, "B200": 2250,
-    "TPU v4": 275, "TPU v5 lite": 197, "TPU v5e": 197, "TPU v5p": 459, "TPU v5": 459, "TPU v6": 918, "TPU7x": 2307,
-}  # fmt: skip
 
 
 def peak_of(device: jax.Device, said: float | None) -> float:
     """FLOP/s of one device. Raises ToolrmError where its name is not known and none was said."""
-    if said:
-        return said * 1e12
-    found = next((peak for name, peak in PEAKS.items() if name.lower() in device.device_kind.lower()), None)
+    found = said * 1e12 if said else peak(device)
     if found is None:
         raise ToolrmError(f"no peak is known for {device.device_kind!r}; give --peak TFLOPS, bfloat16 without sparsity")
-    return found * 1e12
+    return found
+
+
+def tell(*words: object) -> None:
+    """Say what is under way, beside the table."""
+    print(*words, file=sys.stderr, flush=True)
 
 
 def made_rows(config: TrunkConfig, rows: int, length: int, groups: int) -> Rows:
@@ -73,39 +76,43 @@ def keys_seen(rows: Rows) -> float:
 
 def measure(name: str, config: TrunkConfig, options: argparse.Namespace) -> str:
     """One line of the table."""
-    devices = jax.device_count()
-    mesh = data_mesh(options.rows * devices)
+    devices, limit = jax.device_count(), peak_of(jax.devices()[0], options.peak)
+    mesh = make_mesh(MeshConfig(), options.rows * devices)
     backend = choose_backend(options.attention)
-    print(self_check(backend, config.num_attention_heads, config.num_key_value_heads, config.head_dim, jnp.bfloat16))
-    model = jax.jit(lambda: as_bfloat16(RewardModel(config, rngs=nnx.Rngs(0))))()
-    graph, *values = split(model)
-    params, frozen = replicate(mesh, values)
     optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-6), 100)
-    state = replicate(mesh, TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32)))
-    step = make_train_step(graph, optimizer, LossWeights(), jnp.bfloat16, options.remat, backend=backend)
+    graph, *abstract = split(nnx.eval_shape(lambda: made(config)))
+    layout = Layout.of(mesh, config, 0, *abstract, optimizer)
+    with placed(layout.placed):
+        heads = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+        tell(f"{name}: {self_check(backend, *heads, jnp.bfloat16)}")
+    weights = jax.jit(lambda: split(made(config))[1:], out_shardings=(layout.state.params, layout.frozen))()
+    state, frozen = layout.first_state(*weights, optimizer)
+    del weights
+    step = make_train_step(graph, optimizer, LossWeights(), jnp.bfloat16, options.remat, layout, backend)
     rows = made_rows(config, options.rows * devices, options.length, options.groups)
     tokens = int((rows.group > 0).sum())
     needed = tokens * flops_per_token(config, keys_seen(rows), train=True)
     batch, seconds = spread(mesh, rows), []
-    for _ in range(options.steps + 2):
+    for number in range(options.steps + 2):
         start = time.perf_counter()
         state, metrics = step(state, frozen, batch)
         loss = float(metrics["loss"])
         seconds.append(time.perf_counter() - start)
+        if number < 3:
+            tell(f"{name}: step {number} took {seconds[-1]:.2f} s{' with compiling' if number == 0 else ''}")
     if not np.isfinite(loss):
-        raise ToolrmError(f"{name}: the loss is {loss}; the figures of such a run say nothing")
+        raise ToolrmError(f"the loss is {loss}; the figures of such a run say nothing")
     per_step = statistics.median(seconds[2:])
-    share = needed / per_step / (devices * peak_of(jax.devices()[0], options.peak))
-    where = f"{devices} x {jax.devices()[0].device_kind}"
     return (
-        f"| {name} | {where} | {backend_name(backend)} | {options.rows} x {options.length} | {options.remat} "
-        f"| {per_step:.3f} | {tokens / per_step:,.0f} | {share:.1%} |"
+        f"| {name} | {devices} x {jax.devices()[0].device_kind} | {backend_name(backend)} "
+        f"| {options.rows} x {options.length} | {options.remat} | {per_step:.3f} | {tokens / per_step:,.0f} "
+        f"| {needed / per_step / (devices * limit):.1%} |"
     )
 
 
-def as_bfloat16(model: RewardModel) -> RewardModel:
-    """The model with bfloat16 parameters, so that 4B of them and Adam's moments fit one device."""
-    graph, state = nnx.split(model)
+def made(config: TrunkConfig) -> RewardModel:
+    """A fresh model with bfloat16 parameters, so that 4B of them and Adam's moments fit one device."""
+    graph, state = nnx.split(RewardModel(config, rngs=nnx.Rngs(0)))
     return nnx.merge(graph, jax.tree.map(lambda x: x.astype(jnp.bfloat16), state))
 
 
@@ -125,6 +132,7 @@ def main() -> None:
     if options.tiny:
         options.length, options.rows, options.steps = 256, 1, 2
     lines, failed = [], False
+    tell(f"jax {jax.__version__}, {jax.device_count()} x {jax.devices()[0].device_kind}")
     for name in options.models:
         config = preset(name)
         if options.tiny:
@@ -132,9 +140,13 @@ def main() -> None:
             config, name = dataclasses.replace(config, head_dim=16, **sizes), f"{name} (tiny)"
         try:
             lines.append(measure(name, config, options))
-        except (ToolrmError, jax.errors.JaxRuntimeError) as error:
+        except Exception as error:
+            # Whatever stopped one model, the others are still measured.
             failed = True
-            lines.append(f"| {name} | | | | | | | {str(error).splitlines()[0][:160]} |")
+            traceback.print_exc()
+            said = (str(error).splitlines() or [""])[0][:160].replace("|", "/")
+            lines.append(f"| {name} | {type(error).__name__}: {said} | | | | | | |")
+    print(f"jax {jax.__version__}, flax {flax.__version__}\n")
     print("| model | devices | attention | rows | remat | s/step | tokens/s | MFU |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     print("\n".join(lines))

@@ -65,6 +65,6 @@ def test_values_and_gradients_do_not_depend_on_the_mesh_and_what_does_not_divide
     assert len(told["far"]) == 4
     for mesh, far in told["far"].items():
         assert max(far) < 1e-5, mesh
-    assert told["rows"] == "2 rows do not divide over 4 devices (data x fsdp x expert); use 4 rows"
+    assert told["rows"] == "2 rows do not divide over 4 devices (data x expert x fsdp); use 4 rows"
     assert told["heads"] == "3 attention heads over 1 key-value heads do not divide over tensor=2; use 1"
     assert told["line"].startswith("attention: tpu kernel equals the reference on small rows in bfloat16")

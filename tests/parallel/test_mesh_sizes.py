@@ -35,9 +35,14 @@ def test_an_axis_that_is_given_is_kept_and_the_other_filled():
 @pytest.mark.parametrize(
     ("config", "devices", "slices", "says"),
     [
-        (MeshConfig(tensor=3), 8, 1, "mesh.tensor=3 do not divide 8 devices; the nearest that works is mesh.tensor=2"),
-        (MeshConfig(data=4, fsdp=4), 8, 1, r"mesh.data=4 x mesh.fsdp=4 make 16 devices, there are 8; .* mesh.data=2"),
-        (MeshConfig(data=1, fsdp=4), 8, 1, r"mesh.fsdp=4 make 4 devices, there are 8; .* is mesh.data=2"),
+        (
+            MeshConfig(tensor=3),
+            8,
+            1,
+            "mesh.tensor=3 does not divide 8 devices; the nearest that works is mesh.tensor=2",
+        ),
+        (MeshConfig(data=4, fsdp=4), 8, 1, r"mesh.data=4 x mesh.fsdp=4 do not make 8 devices but 16; .* mesh.data=2"),
+        (MeshConfig(data=1, fsdp=4), 8, 1, r"mesh.fsdp=4 does not make 8 devices but 4; .* is mesh.data=2"),
         (MeshConfig(tensor=0), 8, 1, "mesh.tensor=0: expected a positive whole number; .* works is 1"),
         (MeshConfig(fsdp=-2), 8, 1, "mesh.fsdp=-2: expected a positive whole number"),
         (MeshConfig(data=3, fsdp=4), 12, 2, "mesh.data=3: 2 slices need a multiple of 2 .* works is mesh.data=4"),

@@ -39,7 +39,7 @@ def test_specs_of_a_projection_and_of_hidden_states():
     assert partition_spec(("layers", "hidden", "heads", "head_dim")) == PartitionSpec(
         None, ("fsdp", "context"), "tensor", None
     )
-    assert partition_spec(("rows", "tokens", None)) == PartitionSpec(("data", "fsdp", "expert"), "context", None)
+    assert partition_spec(("rows", "tokens", None)) == PartitionSpec(("data", "expert", "fsdp"), "context", None)
 
 
 @given(st.lists(st.sampled_from([*RULES, None]), max_size=5))

@@ -28,8 +28,9 @@ def test_a_name_gives_chips_and_devices():
         ("v6e:32x32", "up to 256 chips; the nearest that works is v6e:16x16"),
         ("v5p:4x4", "slice of v5p has 3 dimensions .* the nearest that works is v5p:2x2x4"),
         ("v6e:", "the nearest that works is v6e:1x1"),
-        ("v6:2x2", "no TPU 'v6'; known: v5e, v6e, v5p, tpu7x; did you mean v6e"),
-        ("h100", "no TPU 'h100'"),
+        ("v6:2x2", "no TPU 'v6'; known: v5e, v6e, v5p, tpu7x; the nearest that works is v6e:2x2"),
+        ("v4:2x2x2", "no TPU 'v4'; .* the nearest that works is v6e:2x4"),
+        ("h100", "no TPU 'h100'; .* the nearest that works is v6e:1x1"),
     ],
 )
 def test_a_slice_that_does_not_exist_is_refused_with_the_nearest(name, says):

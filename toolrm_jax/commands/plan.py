@@ -107,7 +107,7 @@ def plan(config: Config) -> Plan:
 
 
 def estimated(config: Config, where: Topology, shape: TrunkConfig, sent: list[list[Any]]) -> Estimate:
-    """The roofline of a step whose collectives are `sent`, rows of (kind, in the loop, count, bytes)."""
+    """The roofline of a step whose collectives are `sent`, rows of (kind, dtype, in the loop, count, bytes)."""
     from toolrm_jax.parallel.estimate import Group, estimate
     from toolrm_jax.parallel.hlo import BETWEEN
 
@@ -134,8 +134,10 @@ def shape_of(model: str, layers: int | None = None) -> TrunkConfig:
     from toolrm_jax.models.folder import shortened
     from toolrm_jax.models.presets import preset
 
+    if not model:
+        raise ConfigError("plan: model is not given; name a preset, such as model=Qwen3-8B, or a folder")
     folder = Path(model).expanduser()
-    if model and folder.is_dir():
+    if folder.is_dir():
         raw = shortened(read_config(folder), layers, model)
         return TrunkConfig.from_huggingface(raw, str(folder / "config.json"))
     shape = preset(model.rpartition("/")[2].removesuffix("-Instruct"))
@@ -152,34 +154,42 @@ def lines(config: Config, made: Plan) -> list[str]:
     train, chip = config.train, made.topology.chip
     mesh = ", ".join(f"{axis} {size}" for axis, size in answer["mesh"].items() if size > 1) or "one device"
     slices = f"{where.slices} slices of " if where.slices > 1 else ""
+    kernels = ", ".join(answer["kernels"])
     out = [
         f"{config.model or train.model.path}: {config.step} step, {train.data.rows} rows of {train.data.row_length} "
         f"tokens, {train.model.compute_dtype}, remat {train.model.remat}",
         f"{slices}{where.name}: {where.chips} chips; mesh: {mesh}; "
         f"compiled in {answer['seconds']:.0f} s ({answer['cpu_seconds']:.0f} s of CPU)",
-        f"attention: {', '.join(answer['kernels']) or 'plain XLA'}",
+        f"attention: {kernels or ('not known, since it does not fit' if made.fits is False else 'plain XLA')}",
         "",
         *_memory(answer["memory"], chip.hbm, chip.devices),
         "",
         "bytes that a device sends or gets in a step",
     ]
-    for kind, within, count, size in answer["collectives"]:
+    for kind, dtype, within, count, size in answer["collectives"]:
         place = "in the layer loop" if within else "outside of it"
-        out.append(f"  {kind:<20} {place:<18} {count:>6} x  {size / GIB:9.3f} GiB")
+        out.append(f"  {kind:<20} {dtype:<5} {place:<18} {count:>6} x  {size / GIB:9.3f} GiB")
     if answer["gathered_outside"]:
         out.append("  weights gathered outside the layer loop:")
-        out += [f"    {size / GIB:.3f} GiB by {operation}" for operation, size in answer["gathered_outside"]]
+        out += [
+            f"    {name}, {size / GIB:.3f} GiB by {operation}" for name, size, operation in answer["gathered_outside"]
+        ]
+    elif answer["collectives"]:
+        out.append("  no weight is gathered outside the layer loop")
     else:
-        out.append("  no weight is gathered outside the layer loop" if answer["collectives"] else "  nothing")
-    between = f", between slices {work.network:.2f}" if where.slices > 1 else ""
+        out.append("  not known, since it does not fit" if made.fits is False else "  nothing")
     out += [
         "",
         f"work: {work.flops_per_token / 1e9:.2f} GFLOPs a token, {work.flops_per_group / 1e12:.2f} TFLOPs a pair "
         f"(context {config.context}, answers of {config.response})",
-        f"estimate from published peaks, not measured: at least {work.seconds:.2f} s a step "
-        f"(computing {work.compute:.2f}, sending within a slice {work.links:.2f}{between}), "
-        f"at most {work.tokens_per_second:,.0f} tokens/s",
     ]
+    if made.fits is not False:
+        between = f", between slices {work.network:.2f}" if where.slices > 1 else ""
+        out.append(
+            f"estimate from published peaks, not measured: at least {work.seconds:.2f} s a step "
+            f"(computing {work.compute:.2f}, sending within a slice {work.links:.2f}{between}), "
+            f"at most {work.tokens_per_second:,.0f} tokens/s"
+        )
     if made.fits is not None:
         out += ["", "fits" if made.fits else "does not fit: fewer rows, another remat policy, or a larger slice"]
     return out

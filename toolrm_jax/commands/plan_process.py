@@ -57,7 +57,7 @@ def _compile(job: dict[str, Any]) -> dict[str, Any]:
     from toolrm_jax.models.rope import RopeScaling
     from toolrm_jax.parallel import topology
     from toolrm_jax.parallel.hlo import gathered_outside, totals
-    from toolrm_jax.parallel.shardings import smallest_matrix
+    from toolrm_jax.parallel.shardings import gathered_sizes
     from toolrm_jax.train.ahead import compile_step
     from toolrm_jax.train.config import TrainConfig
 
@@ -72,16 +72,15 @@ def _compile(job: dict[str, Any]) -> dict[str, Any]:
     shape = TrunkConfig(**model | {"rope_scaling": RopeScaling(**model["rope_scaling"])})
     done = compile_step(config, shape, devices, job["step"], stand_for=0 if job["tpu"] else where.slices)
     found = list(done.collectives)
+    weights = gathered_sizes(shape, config.model.frozen_layers, done.mesh)
     return {
         "mesh": done.mesh,
         "memory": dataclasses.asdict(done.memory) if job["tpu"] else None,
         "kernels": done.kernels,
         "seconds": done.seconds,
         "cpu_seconds": done.cpu_seconds,
-        "collectives": [[kind, within, count, size] for (kind, within), (count, size) in sorted(totals(found).items())],
-        "gathered_outside": [
-            [one.operation, one.bytes] for one in gathered_outside(found, smallest_matrix(shape, done.mesh))
-        ],
+        "collectives": [[*key, count, size] for key, (count, size) in sorted(totals(found).items())],
+        "gathered_outside": [[name, one.bytes, one.operation] for name, one in gathered_outside(found, weights)],
     }
 
 

@@ -134,7 +134,7 @@ def choices(config: Config, shape: TrunkConfig, where: Topology) -> Iterator[Cho
             floor = memory_floor(config, shape, sizes, each, remat)
             if floor <= where.chip.hbm:
                 tried = Choice(sizes, rows, remat, floor, 0.0)
-                sent = [["", True, 1, bytes_sent(config, shape, sizes, each, remat)]]
+                sent = [["", "", True, 1, bytes_sent(config, shape, sizes, each, remat)]]
                 work = planning.estimated(tried.applied(config), where, shape, sent)
                 yield dataclasses.replace(tried, speed=work.tokens_per_second)
 

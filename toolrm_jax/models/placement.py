@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Protocol
 
 import jax
-from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
 
@@ -52,15 +51,3 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     assert len(axes) == x.ndim, (axes, x.shape)
     spec = placement.spec(*axes)
     return jax.lax.with_sharding_constraint(x, jax.sharding.NamedSharding(placement.mesh, spec))
-
-
-def place_weights(state: nnx.State, axes: Mapping[str, tuple[str, ...]]) -> nnx.State:
-    """One layer's weights where they are stored: each is gathered where it is used, and its gradient scattered there.
-
-    Said inside the loop over layers, this keeps the compiler from gathering all layers before the loop.
-    """
-    if _IN_FORCE.get() is None:
-        return state
-    flat = state.flat_state()
-    values = [var.replace(constrain(var.get_value(), *axes[path[-1]])) for path, var in zip(flat.paths, flat.leaves)]
-    return nnx.from_flat_state(list(zip(flat.paths, values)))

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int
 
 from toolrm_jax.models.attention import Visible
 from toolrm_jax.models.config import TrunkConfig
-from toolrm_jax.models.layers import Layer, layer_weights, rms_norm
-from toolrm_jax.models.placement import constrain, place_weights
+from toolrm_jax.models.layers import Layer, rms_norm
+from toolrm_jax.models.placement import constrain
 from toolrm_jax.models.remat import Remat, rematerialised
 from toolrm_jax.models.rope import rotary
 from toolrm_jax.models.weights import Declared, Weight
@@ -76,6 +76,7 @@ class Trunk(Declared):
         """
         tokens = constrain(tokens, "lookup_rows", None)
         x = constrain(jnp.take(self.embedding[...], tokens, axis=0), "lookup_rows", None, "hidden").astype(dtype)
+        x = constrain(x, "lookup_rows", "tokens", "lookup_hidden")
         return constrain(x, "rows", "tokens", None)
 
     def each_layer(
@@ -105,11 +106,10 @@ class Trunk(Declared):
         config = self.config
         cos, sin = rotary(positions, config.rope_theta, config.rope_scaling, config.head_dim)
         graph, weights = nnx.split(stack)
-        axes = {name: weight.axes for name, weight in layer_weights(config).items()}
 
         def body(x: Array, layer: nnx.State) -> tuple[Array, tuple[Array, Array | None]]:
             x = constrain(x, "rows", "tokens", None)
-            x, balance = nnx.merge(graph, place_weights(layer, axes))(x, cos, sin, visible, backend)
+            x, balance = nnx.merge(graph, layer)(x, cos, sin, visible, backend)
             return x, (balance, x if keep else None)
 
         return jax.lax.scan(rematerialised(body, remat), x, weights)

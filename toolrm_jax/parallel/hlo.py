@@ -30,6 +30,8 @@ class Collective:
     """One collective operation. `bytes` is the largest of what a device gives and gets; `runs` counts its loop's turns.
 
     shapes: (dtype, dimensions) of each result on one device. within: whether it stands in a loop.
+    gathers: whether it puts the devices' parts together: an all-gather, or what a TPU may make of one, an all-reduce of
+    arrays that are zero but for the device's own part.
     """
 
     kind: str
@@ -37,7 +39,13 @@ class Collective:
     bytes: int
     runs: int
     within: bool
+    gathers: bool
     operation: str
+
+    @property
+    def dtype(self) -> str:
+        """That of its largest result."""
+        return max(self.shapes, key=_bytes, default=("none", ()))[0]
 
 
 @dataclass(slots=True)
@@ -69,37 +77,47 @@ def collectives(hlo: str) -> list[Collective]:
             key = channel[1] if channel else (name, instruction)
             operation = _OPERATION.search(rest)
             shapes = _result_shapes(kind, opcode)
-            size = max(sum(map(_bytes, shapes)), sum(map(_bytes, _operands(rest, types))))
-            one = Collective(base, shapes, size, runs[name], within[name], operation[1] if operation else "")
+            operands = _operands(rest)
+            given = [shape for operand in operands for shape in _shapes(types.get(operand, ""))[:1]]
+            size = max(sum(map(_bytes, shapes)), sum(map(_bytes, given)))
+            written = bool(operands) and all("dynamic-update-slice" in operand for operand in operands)
+            gathers = base == "all-gather" or (base == "all-reduce" and written)
+            told = operation[1] if operation else ""
+            one = Collective(base, shapes, size, runs[name], within[name], gathers, told)
             if key not in found or found[key].bytes < one.bytes:
                 found[key] = one
     return list(found.values())
 
 
-def totals(found: list[Collective]) -> Mapping[tuple[str, bool], tuple[int, int]]:
-    """By kind and place (in the layer loop or not): how many run in a step, and their bytes on one device."""
-    sums: dict[tuple[str, bool], tuple[int, int]] = {}
+def totals(found: list[Collective]) -> Mapping[tuple[str, str, bool], tuple[int, int]]:
+    """By kind, dtype and place (in the layer loop or not): how many run in a step, and their bytes on one device."""
+    sums: dict[tuple[str, str, bool], tuple[int, int]] = {}
     for one in found:
-        count, size = sums.get((one.kind, one.within), (0, 0))
-        sums[one.kind, one.within] = (count + one.runs, size + one.runs * one.bytes)
+        key = one.kind, one.dtype, one.within
+        count, size = sums.get(key, (0, 0))
+        sums[key] = (count + one.runs, size + one.runs * one.bytes)
     return sums
 
 
-def gathered_outside(found: list[Collective], smallest: int) -> list[Collective]:
-    """Gathers outside of loops of at least `smallest` numbers: weights that should be gathered layer by layer."""
-    return [one for one in found if one.kind == "all-gather" and not one.within and _numbers(one) >= smallest]
+def gathered_outside(found: list[Collective], weights: Mapping[int, str]) -> list[tuple[str, Collective]]:
+    """Weights gathered outside of loops, that should be gathered layer by layer: names, and the operations.
+
+    weights: names by how many numbers each has when it is gathered (`shardings.gathered_sizes`). A weight is told by
+    that alone, so an activation of the very same size would be taken for one. Whole numbers (token ids) are none.
+    """
+    return [
+        (weights[numbers], one)
+        for one in found
+        if one.gathers and not one.within
+        for dtype, dimensions in one.shapes
+        if dtype.startswith(("f", "bf")) and (numbers := math.prod(dimensions)) in weights
+    ]
 
 
 def loop_turns(hlo: str) -> list[int]:
     """How often each loop of the entry computation runs, in its order."""
     computations, entry = _computations(hlo)
     return [_turns(computations, rest) for _, _, op, rest in computations[entry].lines if op == "while"]
-
-
-def _numbers(one: Collective) -> int:
-    """How many floating-point numbers the results hold; whole numbers (token ids) are no weights."""
-    floats = [dimensions for dtype, dimensions in one.shapes if dtype.startswith(("f", "bf"))]
-    return sum(math.prod(dimensions) for dimensions in floats)
 
 
 def _computations(hlo: str) -> tuple[dict[str, _Computation], str]:
@@ -154,21 +172,24 @@ def _turns(computations: Mapping[str, _Computation], rest: str) -> int:
 
 def _result_shapes(kind: str, opcode: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Shapes of the results. An asynchronous start gives (operands, results, contexts…): the second part counts."""
-    shapes = [(dtype, _dimensions(text)) for dtype, text in _SHAPE.findall(kind)]
+    shapes = _shapes(kind)
     if opcode == "send":
         return tuple(shapes[:1])
     if opcode.endswith("-start") and opcode != "all-reduce-start":
         if kind.startswith("(("):
             inner = re.findall(r"\(([^()]*)\)", kind[1:])
-            shapes = [(dtype, _dimensions(text)) for dtype, text in _SHAPE.findall(inner[1] if len(inner) > 1 else "")]
+            shapes = _shapes(inner[1] if len(inner) > 1 else "")
         else:
             shapes = shapes[1:2]
     return tuple(shapes)
 
 
-def _operands(rest: str, types: Mapping[str, str]) -> list[tuple[str, tuple[int, ...]]]:
-    names = re.findall(r"%([\w.-]+)", rest.partition(")")[0])
-    return [(dtype, _dimensions(text)) for name in names for dtype, text in _SHAPE.findall(types.get(name, ""))[:1]]
+def _operands(rest: str) -> list[str]:
+    return re.findall(r"%([\w.-]+)", rest.partition(")")[0])
+
+
+def _shapes(text: str) -> list[tuple[str, tuple[int, ...]]]:
+    return [(dtype, _dimensions(sizes)) for dtype, sizes in _SHAPE.findall(text)]
 
 
 def _dimensions(text: str) -> tuple[int, ...]:

@@ -61,10 +61,10 @@ def mesh_sizes(config: MeshConfig, devices: int, slices: int = 1, cpu: bool = Fa
     known = math.prod(sizes.values())
     if fill:
         if devices % known:
-            raise ConfigError(_nearest(sizes, devices, f"do not divide {devices} devices", exactly=False))
+            raise ConfigError(_nearest(sizes, devices, f"not divide {devices} devices", exactly=False))
         sizes[fill[0]] *= devices // known
     elif known > devices or (known < devices and not cpu):
-        raise ConfigError(_nearest(sizes, devices, f"make {known} devices, there are {devices}", exactly=True))
+        raise ConfigError(_nearest(sizes, devices, f"not make {devices} devices but {known}", exactly=True))
     if sizes["data"] % slices:
         nearest = max(1, round(sizes["data"] / slices)) * slices
         raise ConfigError(
@@ -77,6 +77,7 @@ def mesh_sizes(config: MeshConfig, devices: int, slices: int = 1, cpu: bool = Fa
 def _nearest(sizes: dict[str, int], devices: int, fault: str, *, exactly: bool) -> str:
     """The message for sizes that do not fit the devices, with the one change of a single axis that is least."""
     product = " x ".join(f"mesh.{axis}={size}" for axis, size in sizes.items() if size > 1) or "mesh.data=1"
+    fault = f"{'do' if ' x ' in product else 'does'} {fault}"
     choices = []
     for order, (axis, size) in enumerate(sizes.items()):
         others = math.prod(sizes.values()) // size

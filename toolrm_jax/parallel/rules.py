@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -15,9 +15,12 @@ AXES = ("data", "fsdp", "tensor", "expert", "context")
 
 RULES: Mapping[str, tuple[str, ...]] = {
     # Activations: rows of a step are divided over every axis that does not divide them otherwise.
-    "rows": ("data", "fsdp", "expert"),
+    "rows": ("data", "expert", "fsdp"),
     "tokens": ("context",),
-    "lookup_rows": ("data", "expert"),  # beside columns of the embedding, which `hidden` divides
+    # On the way from a look-up in the embedding, whose columns `hidden` divides, to rows and tokens: one mesh axis
+    # moves at a time, and it is the last (fastest) of its dimension, or the compiler gathers everything instead.
+    "lookup_rows": ("data", "expert"),
+    "lookup_hidden": ("fsdp",),
     # Weights: `hidden` is where each is cut for storage, and gathered again, layer by layer, to be used.
     "hidden": ("fsdp", "context"),
     "vocab": ("tensor",),
@@ -75,8 +78,17 @@ def row_parts(sizes: Mapping[str, int]) -> int:
     return math.prod(sizes[axis] for axis in RULES["rows"])
 
 
-def check_divides(name: str, shape: tuple[int, ...], axes: tuple[str, ...], sizes: Mapping[str, int]) -> None:
-    """Raises ConfigError where a dimension does not divide over its mesh axes, with the nearest size that does."""
+def check_divides(
+    name: str,
+    shape: tuple[int, ...],
+    axes: tuple[str, ...],
+    sizes: Mapping[str, int],
+    works: Callable[[Mapping[str, int]], bool] = lambda sizes: True,
+) -> None:
+    """Raises ConfigError where a dimension does not divide over its mesh axes, with the nearest size that does.
+
+    works: whether a mesh of other sizes would do for all else, so that the choice named is one that can be taken.
+    """
     for length, axis in zip(shape, axes):
         over = [one for one in RULES[axis] if sizes[one] > 1]
         parts = math.prod(sizes[one] for one in over)
@@ -86,10 +98,15 @@ def check_divides(name: str, shape: tuple[int, ...], axes: tuple[str, ...], size
                 (abs(n - sizes[one]), -n, one)
                 for one in over
                 for n in range(1, length + 1)
-                if length % (parts // sizes[one] * n) == 0
+                if length % (parts // sizes[one] * n) == 0 and works({**sizes, one: n})
             ]
             _, nearest, change = min(choices, default=(0, -1, over[0]))
             raise ConfigError(
                 f"{product}: {axis!r} of {name} is {length}, which does not divide into {parts} parts; "
                 f"the nearest that works is mesh.{change}={-nearest}"
             )
+
+
+def divides(shape: tuple[int, ...], axes: tuple[str, ...], sizes: Mapping[str, int]) -> bool:
+    """Whether every dimension divides over its mesh axes."""
+    return all(length % math.prod(sizes[one] for one in RULES[axis]) == 0 for length, axis in zip(shape, axes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from toolrm_jax.errors import ModelError
 from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.models.declarations import declarations
-from toolrm_jax.parallel.rules import RULES, check_divides, partition_spec
+from toolrm_jax.parallel.rules import RULES, check_divides, divides, partition_spec
 
 Path = tuple[str | int, ...]
 
@@ -24,9 +25,15 @@ def weight_shardings(config: TrunkConfig, frozen_layers: int, mesh: Mesh) -> dic
 
     Raises ConfigError where a dimension of a weight does not divide over the mesh, naming both and the way out.
     """
+    declared = declarations(config, frozen_layers)
+
+    def works(sizes: Mapping[str, int]) -> bool:
+        fits = all(divides(weight.shape, weight.axes, sizes) for weight, _ in declared.values())
+        return fits and mesh.size % math.prod(sizes.values()) == 0
+
     found = {}
-    for path, (weight, layers) in declarations(config, frozen_layers).items():
-        check_divides(".".join(map(str, path)), weight.shape, weight.axes, mesh.shape)
+    for path, (weight, layers) in declared.items():
+        check_divides(".".join(map(str, path)), weight.shape, weight.axes, mesh.shape, works)
         axes = ("layers", *weight.axes) if layers else weight.axes
         found[path] = NamedSharding(mesh, partition_spec(axes))
     return found
@@ -58,14 +65,24 @@ def put(value: np.ndarray, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
 
 
-def smallest_matrix(config: TrunkConfig, sizes: Mapping[str, int]) -> int:
-    """Numbers that a device gets when the smallest matrix of a layer is gathered: what `hidden` divides comes whole."""
-    found = []
-    for weight, layers in declarations(config).values():
-        if weight.linear and layers:
-            parts = math.prod(sizes[one] for axis in weight.axes if axis != "hidden" for one in RULES[axis])
-            found.append(weight.size // parts)
-    return min(found)
+def gathered_sizes(config: TrunkConfig, frozen_layers: int, sizes: Mapping[str, int]) -> dict[int, str]:
+    """How many numbers a device holds of each matrix once it was gathered, with the name of the weight.
+
+    Gathered over any of the mesh axes that divide it, of one layer or of all layers of a stack. What `sizes` do not
+    divide is never gathered and not listed, nor are vectors (norms, biases, the scalar head), which weigh nothing.
+    """
+    found: dict[int, str] = {}
+    for path, (weight, layers) in declarations(config, frozen_layers).items():
+        over = [axis for name in weight.axes for axis in RULES[name] if sizes[axis] > 1]
+        if len(weight.shape) == 1 or weight.flat or "score" in weight.axes:
+            continue
+        for count in range(len(over)):
+            for still in itertools.combinations(over, count):
+                held = weight.size // math.prod(sizes[axis] for axis in still)
+                found.setdefault(held, path[-1])
+                if layers:
+                    found.setdefault(held * len(layers), f"{path[-1]} of {len(layers)} layers")
+    return found
 
 
 def bytes_per_device(tree: Any) -> int:

@@ -81,30 +81,41 @@ def parse(name: str, slices: int = 1) -> Topology:
     kind, _, sizes = name.partition(":")
     if slices < 1:
         raise ConfigError(f"num_slices={slices}: expected a positive whole number; the nearest that works is 1")
-    if kind not in CHIPS:
-        near = difflib.get_close_matches(kind, CHIPS, n=1, cutoff=0.3) or ["v6e"]
-        raise ConfigError(f"topology={name}: no TPU {kind!r}; known: {', '.join(CHIPS)}; did you mean {near[0]}:…?")
-    chip = CHIPS[kind]
-    known = FLAT if chip.dimensions == 2 else DEEP
     shape = tuple(map(int, sizes.split("x"))) if re.fullmatch(r"\d+(x\d+)*", sizes) else ()
+    if kind not in CHIPS:
+        near = (difflib.get_close_matches(kind, CHIPS, n=1, cutoff=0.3) or ["v6e"])[0]
+        raise ConfigError(
+            f"topology={name}: no TPU {kind!r}; known: {', '.join(CHIPS)}; "
+            f"the nearest that works is {near}:{_nearest(near, shape)}"
+        )
+    chip = CHIPS[kind]
+    known = _rented(chip)
     if len(shape) == chip.dimensions and sizes in known and math.prod(shape) <= chip.largest:
         return Topology(kind, shape, slices)
     host = (2, 2, 1)[: chip.dimensions]
     whole = len(shape) == chip.dimensions and all(n > 0 and n % by == 0 for n, by in zip(shape, host))
     if whole and math.prod(shape) <= chip.largest and (chip.dimensions == 3 or max(shape) <= 16):
         return Topology(kind, shape, slices)
-    wanted = max(1, math.prod(shape)) if shape else 1
-    nearest = min(known, key=lambda one: abs(math.log(math.prod(map(int, one.split("x"))) / wanted)))
     raise ConfigError(
         f"topology={name}: a slice of {kind} has {chip.dimensions} dimensions that are multiples of "
-        f"{'x'.join(map(str, host))}, and up to {chip.largest} chips; the nearest that works is {kind}:{nearest}"
+        f"{'x'.join(map(str, host))}, and up to {chip.largest} chips; "
+        f"the nearest that works is {kind}:{_nearest(kind, shape)}"
     )
+
+
+def _rented(chip: Chip) -> tuple[str, ...]:
+    return FLAT if chip.dimensions == 2 else DEEP
+
+
+def _nearest(kind: str, shape: tuple[int, ...]) -> str:
+    """The rented slice with about as many chips; the smallest where no number of chips was given."""
+    wanted = max(1, math.prod(shape))
+    return min(_rented(CHIPS[kind]), key=lambda one: abs(math.log(math.prod(map(int, one.split("x"))) / wanted)))
 
 
 def slices_of(kind: str) -> tuple[Topology, ...]:
     """The slices of one chip that are rented, smallest first."""
-    chip = CHIPS[kind]
-    return tuple(parse(f"{kind}:{shape}") for shape in (FLAT if chip.dimensions == 2 else DEEP))
+    return tuple(parse(f"{kind}:{shape}") for shape in _rented(CHIPS[kind]))
 
 
 def has_libtpu() -> bool:
