@@ -24,11 +24,11 @@ def config() -> Config:
             output="",
             # Joined tasks stand for most of the training groups: without them, made mistakes mostly add calls, and the
             # model learns that fewer are better. Two tools and eight answers a group: most of what is learned comes
-            # from comparing answers, most of the cost is the context.
+            # from comparing answers, most of the cost is the context. Two right answers: right ones differ too.
             train=SideConfig(
                 categories=LIVE,
                 no_call=0.05,
-                recipe=RecipeConfig(mistakes=7, joined=0.75, max_tools=2, max_characters=3000),
+                recipe=RecipeConfig(right=2, mistakes=6, joined=0.75, max_tools=2, max_characters=3500),
             ),
             held_out=SideConfig(
                 categories=NON_LIVE, no_call=0.05, recipe=RecipeConfig(mistakes=2, joined=0.0, max_characters=3000)
@@ -42,11 +42,11 @@ def config() -> Config:
             model=ModelConfig(path="", layers=22, frozen_layers=16, compute_dtype="float32"),
             data=DataConfig(train="", held_out="", row_length=2048, slots=48, rows=2, epochs=1, held_out_groups=24),
             head_fit=HeadFit(steps=8),
-            optimizer=OptimizerConfig(learning_rate=4e-4, warmup=0.1),
+            optimizer=OptimizerConfig(learning_rate=4e-4, warmup=0.06),
             loss=LossWeights(token_error=0.3),
-            steps=80,
-            evaluate_every=40,
-            save_every=20,
+            steps=150,
+            evaluate_every=50,
+            save_every=30,
         ),
         judged_groups=120,
         judged_pairs=150,

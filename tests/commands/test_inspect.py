@@ -1,10 +1,14 @@
 """`toolrm inspect`: the card in the terminal, and samples on one page that needs nothing else."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
 from toolrm_jax.cli import main
+from toolrm_jax.preferences.browse import card_lines
 from toolrm_jax.preferences.card import new_card
 from toolrm_jax.preferences.shards import write_groups
 from toolrm_jax.toolcalls.types import (
@@ -58,6 +62,26 @@ def test_tables_go_to_the_terminal_and_samples_to_a_page(folder, capsys):
     assert "was" not in re.findall(r"<dt>qwertz</dt><dd>(.*?)</dd>", page)
 
 
+@pytest.mark.parametrize(("rows", "columns", "lines"), [(3, 4, 4), (3, 9, 10), (12, 2, 13), (2, 12, 13), (9, 9, 36)])
+def test_no_line_is_wider_than_the_terminal_and_no_count_is_lost(rows, columns, lines):
+    reasons = [f"reason {j:<9}" for j in range(1, columns + 1)]
+    table = {
+        f"source number {i}": {name: 1000 * i + j for j, name in enumerate(reasons, 1)} for i in range(1, rows + 1)
+    }
+    card = new_card({}, {}, {}, {}, {"left out": table})
+    told = list(card_lines(card, 120))[3:]
+    assert max(map(len, told)) <= 120
+    assert len(told) == lines
+    counts = [int(word.replace(",", "")) for line in told for word in re.findall(r"\d[\d,]{3,}(?!\w)", line)]
+    assert sorted(counts) == sorted(1000 * i + j for i in range(1, rows + 1) for j in range(1, columns + 1))
+
+
+def test_columns_stand_in_their_order_whichever_row_has_them_first():
+    table = {"(0.0, 0.1]": {"8-12": 1}, "(0.1, 0.2]": {"1-2": 2, "21-50": 3}}
+    (head,) = (line for line in card_lines(new_card({}, {}, {}, {}, {"t": table})) if "8-12" in line)
+    assert head.split() == ["1-2", "8-12", "21-50"]
+
+
 def test_the_page_needs_no_other_file_and_what_others_wrote_is_text(folder, tmp_path):
     assert main(["inspect", f"path={folder}", f"output={tmp_path / 'page.html'}"]) == 0
     page = (tmp_path / "page.html").read_text()
@@ -72,6 +96,18 @@ def test_the_same_seed_shows_the_same(folder, tmp_path):
         assert main(["inspect", f"path={folder}", f"output={tmp_path / name}", "samples=5", f"seed={seed}"]) == 0
         pages.append((tmp_path / name).read_text())
     assert pages[0] == pages[1] != pages[2]
+
+
+def test_a_reader_that_goes_away_ends_it_without_a_word_as_sigpipe_would_and_the_page_is_there(folder):
+    command = [sys.executable, "-m", "toolrm_jax", "inspect", f"path={folder}"]
+    line_by_line = os.environ | {"PYTHONUNBUFFERED": "1"}
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=line_by_line)
+    running.stdout.readline()
+    running.stdout.close()
+    told = running.stderr.read()
+    running.stderr.close()
+    assert (running.wait(), told) == (141, b"")
+    assert folder.with_name("groups.html").is_file()
 
 
 def test_a_folder_that_is_none_is_one_line(tmp_path, folder, fails):

@@ -51,12 +51,9 @@ def words(recipe, sgd, output, *more):
 
 
 def contents(output):
-    """Every file but the config, which names the folder."""
-    return {
-        str(path.relative_to(output)): path.read_bytes()
-        for path in sorted(output.rglob("*"))
-        if path.is_file() and path.name != "config.json"
-    }
+    """Every file by its name below the folder."""
+    files = sorted(path for path in output.rglob("*") if path.is_file())
+    return {str(path.relative_to(output)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +276,22 @@ def test_what_a_benchmark_shares_is_left_out_and_listed(bfcl_folder, tmp_path):
         ("live_simple_9", "function", "bfcl simple_python_0")
     ]
     assert read_card(tmp_path / "out" / "groups").drops["shares a function with a benchmark"] == 1
+
+
+def test_the_outcome_recipe_asks_for_what_its_paper_tests_on_and_says_what_to_do_without(
+    sgd, bfcl_folder, tmp_path, fails
+):
+    (tmp_path / "bfcl").symlink_to(bfcl_folder)
+    read = [f"data.sources=sgd={sgd}", f"data.folder={tmp_path}", f"output={tmp_path / 'out'}"]
+    said = fails("prepare", "config=data/outcome", *read)
+    assert "'hammer_tests'" in said
+    assert "leave it out of data.sources and data.benchmarks" in said
+
+
+def test_what_is_written_names_neither_its_folder_nor_how_many_workers_wrote_it(undisturbed):
+    kept = json.loads((undisturbed["balanced"] / "config.json").read_text())
+    assert "output" not in kept
+    assert set(kept["run"]) == {"shard_tasks", "shard_groups"}
 
 
 @pytest.mark.parametrize(

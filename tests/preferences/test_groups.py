@@ -149,7 +149,7 @@ def test_candidates_are_equal_by_what_they_call_and_say():
     assert candidate_key(broken) != candidate_key(Candidate(text="f("))
 
 
-def test_the_right_candidate_is_the_reference_more_often_than_not_but_not_always():
+def test_the_right_candidate_is_the_reference_about_as_often_as_any_variant():
     """So that its form does not tell right from wrong: mistakes start from variants as well."""
     with_optional = replace(task(0).context.tools[0], parameters={**tool("f0").parameters, "required": ["city"]})
     tasks = []
@@ -159,14 +159,14 @@ def test_the_right_candidate_is_the_reference_more_often_than_not_but_not_always
         tasks.append(replace(task(i), context=context, reference=replace(task(i).reference, accepted=accepted)))
     groups = make_groups(tasks, Recipe(joined=0), 0).groups
     first = [group.candidates[0].maker == "reference" for group in groups]
-    assert 0.5 < sum(first) / len(first) < 0.9
+    assert 0.2 < sum(first) / len(first) < 0.6
     assert all(group.verdicts[0].right and not group.verdicts[1].right for group in groups)
 
 
 def test_a_task_without_calls_gets_replies_in_words_and_is_never_joined():
     tasks = [replace(task(i), reference=Reference()) for i in range(20)]
     made = make_groups([*tasks, task(50), task(60)], Recipe(joined=1), 0)
-    assert made.changes == {"tasks joined": 2}
+    assert made.changes["tasks joined"] == 2
     without = [group for group in made.groups if not group.task.reference.calls]
     assert len(without) == 20
     for group in without:
@@ -188,11 +188,15 @@ def test_a_real_answer_nested_too_deep_is_left_out_alone():
 def test_the_asked_share_of_tasks_stands_joined():
     tasks = [task(5 * i) for i in range(100)]
     made = make_groups(tasks, Recipe(joined=0.4), 0)
-    joined = [group for group in made.groups if len(group.task.reference.calls) == 2]
+    joined = [group for group in made.groups if len(group.task.reference.calls) > 1]
     assert len(made.groups) == 100
     assert made.changes["tasks joined"] == len(joined)
     assert 28 <= len(joined) <= 52  # 0.4 of 100, 2.5 standard deviations
-    assert all(len(g.task.reference.calls) == 2 for g in make_groups(tasks, Recipe(joined=1), 0).groups)
+    every = make_groups(tasks, Recipe(joined=1), 0)
+    calls = [len(group.task.reference.calls) for group in every.groups]
+    assert set(calls) == {2, 3}
+    assert every.changes["third tasks joined"] == calls.count(3)
+    assert 20 <= calls.count(3) <= 50  # THIRD of 100
     assert all(len(g.task.reference.calls) == 1 for g in make_groups(tasks, ALONE, 0).groups)
 
 
@@ -208,7 +212,7 @@ def test_half_of_the_joins_look_first_for_a_partner_with_the_same_tools():
     made = make_groups(tasks, Recipe(joined=1), seed=0)
     same = [len({call.name for call in group.task.reference.calls}) == 1 for group in made.groups]
     assert len(same) == 40
-    assert 0.3 < sum(same) / 40 < 0.8
+    assert 0.25 < sum(same) / 40 < 0.8
 
 
 def text_of(group):

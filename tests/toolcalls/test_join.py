@@ -1,11 +1,13 @@
 """Two questions in one turn."""
 
+import dataclasses
+
 import pytest
 
 from toolrm_jax.errors import DataError
 from toolrm_jax.toolcalls.compare import judge
 from toolrm_jax.toolcalls.join import join
-from toolrm_jax.toolcalls.types import Call, Candidate, Context, Message, Reference, Task, Tool
+from toolrm_jax.toolcalls.types import Call, Candidate, Context, Message, Reference, Stale, Task, Tool
 
 F, G = Tool("f", "F", {"type": "object"}), Tool("g", "G", {"type": "object"})
 
@@ -39,6 +41,14 @@ def test_accepted_values_of_one_stand_beside_the_calls_of_the_other():
     empty = task("b", G, reference=Reference((Call("g", {"x": ""}),)))
     with pytest.raises(DataError, match="empty string"):
         join(task("a", F, reference=some), empty)
+
+
+def test_marks_of_values_taken_back_stay_with_their_calls():
+    first, second = (
+        dataclasses.replace(task(name, tool), stale=(Stale(0, "x", old),))
+        for name, tool, old in (("a", F, 7), ("b", G, 8))
+    )
+    assert join(first, second).stale == (Stale(0, "x", 7), Stale(1, "x", 8))
 
 
 def test_wording_varies_and_is_fixed_by_the_ids():

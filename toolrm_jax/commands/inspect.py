@@ -26,14 +26,14 @@ class Config:
 
 
 def run(config: Config, overwrite: bool = False) -> int:
-    """Print the tables and write the page, in place of an earlier one."""
+    """Write the page, in place of an earlier one, and print the tables."""
     if config.samples < 1:
         raise ConfigError(f"samples={config.samples}: give at least 1")
     folder = Path(config.path)
     groups = read_groups(folder)
     output = Path(config.output) if config.output else folder.with_name(f"{folder.name}.html")
+    write_file(output, page(groups.card, samples(groups, config.samples, config.seed), str(folder)))
     for line in card_lines(groups.card, shutil.get_terminal_size((118, 40)).columns):
         print(line)
-    write_file(output, page(groups.card, samples(groups, config.samples, config.seed), str(folder)))
     print(f"\n{output}: {min(config.samples, len(groups))} samples")
     return 0

@@ -89,7 +89,8 @@ def run(config: Config | OutcomeConfig | BalancedConfig, overwrite: bool = False
         folders = [Path(config.output) / side for side in ("train", "held_out")]
     else:
         folders = prepare_pairs(config, overwrite)
-    settings.save(config, Path(config.output))
+    # Not where it is written nor by how many workers: whoever makes the same data has the same files, this one too.
+    settings.save(config, Path(config.output), "output", "run.workers", "run.cluster")
     for folder in folders:
         print(f"{folder}: {summary(read_card(folder))}")
     return 0

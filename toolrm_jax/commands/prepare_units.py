@@ -19,6 +19,7 @@ from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.files import file_hash, write_file
 from toolrm_jax.preferences.stage import Item, Job, index_path, make_shard
 from toolrm_jax.sources import Drops, Source, source
+from toolrm_jax.sources.places import find
 from toolrm_jax.toolcalls.types import Candidate, Task
 
 UNIT_BYTES = 4 << 20
@@ -126,15 +127,16 @@ def note_path(folder: Path, name: str) -> Path:
 
 def fingerprint(spec: Spec, root: Path) -> str:
     """sha256 (hex) over the names and contents of a source's files."""
-    place = spec.place(root)
-    if isinstance(place, str) and place.startswith("hf://"):
-        place = next((part for part in spec.source.parts(place) if part is not None), None)
+    place = find(spec.place(root))
     if place is None:
         found = importlib.util.find_spec("bfcl_eval") if spec.name == "bfcl" else None
         if found is None or not found.submodule_search_locations:
-            raise DataError(f"source {spec.name!r}: {root / spec.name} is not there; unpack it or say {spec.name}=PATH")
+            raise DataError(
+                f"source {spec.name!r}: {root / spec.name} is not there; unpack it, say {spec.name}=PATH, or leave it "
+                "out of data.sources and data.benchmarks"
+            )
         place = Path(found.submodule_search_locations[0], "data")
-    return files_hash(Path(place).expanduser())
+    return files_hash(place)
 
 
 def files_hash(place: Path) -> str:

@@ -167,9 +167,17 @@ def from_json(kind: type, value: dict[str, Any]) -> Any:
     return kind(**parts)
 
 
-def save(config: Any, folder: Path) -> None:
-    """Write the whole config to `folder`/config.json."""
-    write_file(folder / CONFIG_FILE, json.dumps(as_json(config), indent=1) + "\n")
+def save(config: Any, folder: Path, *without: str) -> None:
+    """Write the whole config, but for the settings named (dotted), to `folder`/config.json."""
+    write_file(folder / CONFIG_FILE, json.dumps(_less(as_json(config), without), indent=1) + "\n")
+
+
+def _less(value: Any, without: Sequence[str], prefix: str = "") -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _less(item, without, f"{prefix}{key}.") for key, item in value.items() if f"{prefix}{key}" not in without
+    }
 
 
 def saved_difference(config: Any, folder: Path, *without: str) -> tuple[str, str, str] | None:

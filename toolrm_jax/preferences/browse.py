@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from toolrm_jax.preferences.card import Card, card_hash
+from toolrm_jax.preferences.card import Card, added, card_hash
 from toolrm_jax.preferences.pairs import complexity, pairs
 from toolrm_jax.preferences.shards import Groups
 from toolrm_jax.seeding import seeded
@@ -47,7 +47,7 @@ def page(card: Card, chosen: Sequence[Group], title: str) -> str:
 
 
 def card_lines(card: Card, width: int = 118) -> Iterator[str]:
-    """The card's tables as lines of text, counts side by side where they fit."""
+    """The card's tables as lines of text of at most `width` characters, as far as names are shorter than that."""
     yield f"{card.groups:,} groups in {len(card.shards)} shards, card {card_hash(card)[:16]}"
     for name, rows in (*card.counts.items(), ("left out", card.drops), ("changed", card.changes)):
         if rows:
@@ -57,13 +57,36 @@ def card_lines(card: Card, width: int = 118) -> Iterator[str]:
     for name, rows in _tables(card).items():
         yield ""
         yield name
-        columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-        first = max(map(len, rows))
-        widths = [max(len(column), 9) for column in columns]
-        yield "  " + " " * first + "".join(f"  {column:>{size}}" for column, size in zip(columns, widths))
-        for label, row in rows.items():
-            cells = (f"  {row.get(column, 0):>{size},}" for column, size in zip(columns, widths))
-            yield f"  {label:<{first}}" + "".join(cells)
+        yield from _table(rows, width)
+
+
+def _table(rows: Mapping[str, Mapping[str, int]], width: int) -> list[str]:
+    """Rows and columns, or these two changed over, whichever fits; else the counts of each row side by side."""
+    turned: dict[str, dict[str, int]] = {}
+    for label, row in rows.items():
+        for column, count in row.items():
+            turned.setdefault(column, {})[label] = count
+    for table in (rows, turned):
+        lines = _aligned(table)
+        if max(map(len, lines)) <= width:
+            return lines
+    found = []
+    for label, row in rows.items():
+        found.append(f"  {label}")
+        cells = [f"{count:>9,}  {column}" for column, count in row.items() if count]
+        found += [f"  {line}" for line in _columns(cells, width - 2)] if cells else []
+    return found
+
+
+def _aligned(rows: Mapping[str, Mapping[str, int]]) -> list[str]:
+    first = max(map(len, rows))
+    columns = list(next(iter(rows.values())))
+    sizes = [max(len(column), *(len(f"{row[column]:,}") for row in rows.values())) for column in columns]
+    lines = ["  " + " " * first + "".join(f"  {column:>{size}}" for column, size in zip(columns, sizes))]
+    for label, row in rows.items():
+        cells = (f"  {row[column]:>{size},}" for column, size in zip(columns, sizes))
+        lines.append(f"  {label:<{first}}" + "".join(cells))
+    return lines
 
 
 def _columns(cells: Sequence[str], width: int) -> Iterator[str]:
@@ -75,7 +98,13 @@ def _columns(cells: Sequence[str], width: int) -> Iterator[str]:
 
 
 def _tables(card: Card) -> dict[str, dict[str, dict[str, int]]]:
-    return {name: rows for name, rows in (card.tables or {}).items() if rows}
+    """The tables that hold anything, every row with all columns, in their order."""
+    found = {}
+    for name, rows in (card.tables or {}).items():
+        columns = added(rows.values())
+        if rows:
+            found[name] = {label: {column: row.get(column, 0) for column in columns} for label, row in rows.items()}
+    return found
 
 
 def _shown(group: Group) -> dict[str, Any]:

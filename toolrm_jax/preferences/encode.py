@@ -44,8 +44,12 @@ _NOTHING = Context((), ())
 _EMPTY = Task("", "", "", "", _NOTHING)
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+"""One for all: `json.dumps` with separators makes a new one at each call."""
+
+
 def _text(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 _HOLE = f'"context":{_text(_NOTHING.to_json())}'

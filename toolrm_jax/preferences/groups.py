@@ -11,7 +11,7 @@ from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.compare import judge
 from toolrm_jax.toolcalls.equality import canonical
 from toolrm_jax.toolcalls.join import join
-from toolrm_jax.toolcalls.mistakes import make_mistakes, right_variants
+from toolrm_jax.toolcalls.mistakes import REFERENCE_FIRST, make_mistakes, right_variants
 from toolrm_jax.toolcalls.render import render_hermes
 from toolrm_jax.toolcalls.types import Candidate, Context, Group, Task, Tool, Verdict
 
@@ -21,11 +21,9 @@ NO_WRONG = "no wrong candidate"
 TOO_LONG = "too long"
 FAULTY = "faulty task"
 PARTNERS_TRIED = 4
+THIRD = 0.35  # share of joined tasks that take a third one
 SAME_TOOLS = 0.5  # share of joins that look for a partner with the same tools first
 RIGHT_POOL = 4
-REFERENCE_FIRST = 0.6
-"""How often the reference is the first right candidate: about as often as a mistake starts from it (mistakes.py), so
-that its form (optional values, order of arguments) does not tell right from wrong."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -145,7 +143,7 @@ def _join_some(
     seed: int,
     changes: Counter[str],
 ) -> Task:
-    """The task joined with a seeded partner, or as it is where all partners tried refuse.
+    """The task joined with a seeded partner, or as it is where all partners tried refuse; some take a third task.
 
     Every other time partners that call the same tools come first: calls to one tool side by side are what parallel
     calls mostly are, and the context hardly grows.
@@ -154,15 +152,25 @@ def _join_some(
     near = by_tools[_called(task)] if rng.random() < SAME_TOOLS else []
     pools = [rng.sample(pool, min(PARTNERS_TRIED + 1, len(pool))) for pool in (near, tasks)]
     others = [other for pool in pools for other in pool if other.id != task.id]
-    for other in others[:PARTNERS_TRIED]:
+    joined, left = _join_first(task, others[:PARTNERS_TRIED], changes)
+    if joined is not task:
+        changes["tasks joined"] += 1
+        if rng.random() < THIRD:
+            two, (joined, _) = joined, _join_first(joined, left, changes)
+            changes["third tasks joined"] += joined is not two
+    return joined
+
+
+def _join_first(task: Task, others: Sequence[Task], changes: Counter[str]) -> tuple[Task, Sequence[Task]]:
+    """The task joined with the first that lets itself be joined, and those not tried; else as it is, and none."""
+    for index, other in enumerate(others):
         try:
             joined = join(task, other)
         except DataError:
             changes["joins refused"] += 1
         else:
-            changes["tasks joined"] += 1
-            return joined
-    return task
+            return joined, others[index + 1 :]
+    return task, ()
 
 
 def _called(task: Task) -> frozenset[str]:

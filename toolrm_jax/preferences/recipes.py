@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.preferences.groups import FAULTY, NO_REFERENCE, NO_WRONG, candidate_key, unlike
@@ -123,13 +123,13 @@ def balanced_group(
     sampled = real or _made(task, recipe.mistakes, recipe.turns, seed)
     reference = _reference(task)
     members = _merged(task, sampled, changes)
-    scores = [verdict.score for _, verdict in members]
+    scores = [verdict.score for _, verdict in members.values()]
     if real and min(scores) == 1:
         return Left(TOO_EASY)
     if real and max(scores) < 1:
         return Left(TOO_HARD)
-    key = candidate_key(reference)
-    others = [(candidate, verdict) for candidate, verdict in members if candidate_key(candidate) != key]
+    same = candidate_key(reference)
+    others = [member for key, member in members.items() if key != same]
     changes["answers like the reference"] += len(members) - len(others)
     if not others or min(verdict.score for _, verdict in others) == 1:
         return Left(NO_WRONG)
@@ -174,16 +174,16 @@ def _made(task: Task, count: int, turns: int, seed: int) -> tuple[Candidate, ...
     return (*of_turns, *make_mistakes(task, seed, count - len(of_turns)))
 
 
-def _merged(task: Task, candidates: Iterable[Candidate], changes: Counter[str]) -> list[Member]:
-    """Each distinct candidate once, with its verdict (item 12)."""
-    found: dict = {}
+def _merged(task: Task, candidates: Iterable[Candidate], changes: Counter[str]) -> dict[Hashable, Member]:
+    """Each distinct candidate once, by its key, with its verdict (item 12)."""
+    found: dict[Hashable, Member] = {}
     for candidate in candidates:
         key = candidate_key(candidate)
         if key in found:
             changes["candidates merged"] += 1
         else:
             found[key] = (candidate, judge(task, candidate))
-    return list(found.values())
+    return found
 
 
 def _reference(task: Task) -> Candidate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,13 @@ _COMPLEXITIES = ((0, "0"), (2, "1-2"), (4, "3-4"), (7, "5-7"), (12, "8-12"), (20
 def write_selected(work: Path, name: str, shards: Sequence[Path], picks: Sequence[Pick]) -> None:
     """Write the picked groups of `shards` as `groups-NAME`, in the order of `picks`, and then the facts about them."""
     tally, tables, records = Tally(), _PairTables(), []
-    for group in _read(shards, picks):
+    for record, pick in _read(shards, picks):
+        whole = json.loads(record)
+        group = cut(whole, pick)
         tally.add_json(group)
         tables.add(group)
-        records.append(json.dumps(group, separators=(",", ":")).encode("ascii"))
+        # One that is taken as it is need not be written anew.
+        records.append(record if group is whole else json.dumps(group, separators=(",", ":")).encode("ascii"))
     shard = put_shard(work, f"groups-{name}.array_record", records)
     facts = {"shard": shard.to_json(), "counts": tally.tables(), "tables": tables.found}
     write_file(facts_path(work, name), json.dumps(facts))
@@ -37,14 +40,13 @@ def facts_path(work: Path, name: str) -> Path:
     return work / f"facts-{name}.json"
 
 
-def _read(shards: Sequence[Path], picks: Sequence[Pick]):
+def _read(shards: Sequence[Path], picks: Sequence[Pick]) -> Iterator[tuple[bytes, Pick]]:
     by_shard: dict[int, list[Pick]] = {}
     for pick in picks:
         by_shard.setdefault(pick.shard, []).append(pick)
     for shard, some in by_shard.items():
         source = ArrayRecordDataSource([str(shards[shard])])
-        for pick, record in zip(some, source.__getitems__([pick.row for pick in some])):
-            yield cut(json.loads(record), pick)
+        yield from zip(source.__getitems__([pick.row for pick in some]), some)
 
 
 def cut(group: dict[str, Any], pick: Pick) -> dict[str, Any]:

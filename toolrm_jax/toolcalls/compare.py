@@ -5,8 +5,20 @@ from __future__ import annotations
 from toolrm_jax.errors import DataError
 from toolrm_jax.toolcalls.matching import assign
 from toolrm_jax.toolcalls.score import rule_score
-from toolrm_jax.toolcalls.taxonomy import classify
-from toolrm_jax.toolcalls.types import Candidate, ErrorType, Task, Verdict
+from toolrm_jax.toolcalls.taxonomy import fault_of
+from toolrm_jax.toolcalls.types import Candidate, ErrorType, Reference, Task, Verdict
+
+
+def error_of(task: Task, candidate: Candidate) -> ErrorType | None:
+    """What `judge` says of the kind of error, None for a right candidate, without working out score and reason."""
+    reference = task.reference
+    if candidate.fault is not None:
+        return ErrorType.FORMAT
+    try:
+        found = _found(reference, candidate)
+    except DataError:
+        return ErrorType.FORMAT
+    return None if _is_right(found) else fault_of(task.context.tools, reference, candidate.calls, found).kind
 
 
 def judge(task: Task, candidate: Candidate) -> Verdict:
@@ -24,10 +36,19 @@ def judge(task: Task, candidate: Candidate) -> Verdict:
     if candidate.fault is not None:
         return Verdict(False, 0.0, ErrorType.FORMAT, " ".join(candidate.fault.split()))
     try:
-        right = len(candidate.calls) == len(reference.calls) and None not in assign(reference, candidate.calls)
+        found = _found(reference, candidate)
     except DataError as error:
         return Verdict(False, 0.0, ErrorType.FORMAT, str(error))
-    if right:
+    if _is_right(found):
         return Verdict(True, 1.0, None, "every call is accepted" if reference.calls else "no call, as is right")
-    error_type, reason = classify(task.context.tools, reference, candidate.calls)
-    return Verdict(False, rule_score(candidate, reference.calls).score, error_type, reason)
+    fault = fault_of(task.context.tools, reference, candidate.calls, found)
+    return Verdict(False, rule_score(candidate, reference.calls).score, fault.kind, fault.reason)
+
+
+def _found(reference: Reference, candidate: Candidate) -> list[int | None] | None:
+    """`matching.assign`, or None where the candidate has another number of calls."""
+    return assign(reference, candidate.calls) if len(candidate.calls) == len(reference.calls) else None
+
+
+def _is_right(found: list[int | None] | None) -> bool:
+    return found is not None and None not in found

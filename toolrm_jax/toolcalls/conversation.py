@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
+from itertools import chain
 
 from toolrm_jax.toolcalls.types import Context
 
@@ -13,6 +15,7 @@ _NUMBER = re.compile(r"(?<![\w.])\d{1,3}(?:,\d{3})+(?:\.\d+)?|(?<![\w.])\d+(?:\.
 _QUOTED = re.compile(r"[\"“]([^\"“”\n]{1,60})[\"”]|(?<!\w)['‘]([^'\n]{1,60})['’](?!\w)")
 _NAME = re.compile(r"(?<![\w'])[A-Z][\w&'’-]*(?:(?:,)? (?:of |the |de |and )?[A-Z][\w&'’-]*)*")
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[/.]\d{1,2}[/.]\d{4}")
+_LETTERS = re.compile(r"[a-z]+")
 _BREAK = re.compile(r"[^\w\s'’&%$€£#@+-]+|\n+")
 _WORDS_FOR_NUMBERS = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
@@ -43,26 +46,30 @@ class Conversation:
     quoted: tuple[str, ...]
     phrases: tuple[str, ...]
     dates: tuple[str, ...]
-
-    @property
-    def spans(self) -> tuple[str, ...]:
-        """Everything but the numbers."""
-        return tuple(dict.fromkeys((*self.quoted, *self.names, *self.phrases, *self.dates)))
+    spans: tuple[str, ...]  # everything but the numbers
 
 
 def read_conversation(context: Context) -> Conversation:
     """The spans of all user messages."""
-    text = "\n".join(message.content for message in context.messages if message.role == "user")[-MAX_CHARS:]
-    names = [name for found in _NAME.findall(text) if (name := _bare_name(found))]
-    quoted = [(double or single).strip() for double, single in _QUOTED.findall(text)]
-    return Conversation(
-        text,
-        tuple(dict.fromkeys(_numbers(text))),
-        tuple(dict.fromkeys(names)),
-        tuple(dict.fromkeys(span for span in quoted if span)),
-        tuple(dict.fromkeys(_phrases(text))),
-        tuple(dict.fromkeys(_DATE.findall(text))),
-    )
+    return _read("\n".join([message.content for message in context.messages if message.role == "user"])[-MAX_CHARS:])
+
+
+@functools.lru_cache(maxsize=64)  # one task asks several times
+def _read(text: str) -> Conversation:
+    # No span goes over the end of a line, so lines are read one by one: most were read for an earlier turn.
+    lines = [_read_line(line) for line in text.split("\n")]
+    digits, words, names, quoted, phrases, dates = (tuple(dict.fromkeys(chain(*kind))) for kind in zip(*lines))
+    numbers = tuple(dict.fromkeys((*digits, *words)))
+    spans = tuple(dict.fromkeys((*quoted, *names, *phrases, *dates)))
+    return Conversation(text, numbers, names, quoted, phrases, dates, spans)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_line(line: str) -> tuple[list, ...]:
+    """Numbers in digits, numbers in words, names, quoted spans, phrases and dates."""
+    names = [name for found in _NAME.findall(line) if (name := _bare_name(found))]
+    quoted = [span for double, single in _QUOTED.findall(line) if (span := (double or single).strip())]
+    return _digits(line), _number_words(line), names, quoted, _phrases(line), _DATE.findall(line)
 
 
 def content_words(text: str) -> list[str]:
@@ -79,15 +86,17 @@ def _bare_name(found: str) -> str:
     return "" if name.casefold() in _CALENDAR or len(name) < 2 else name
 
 
-def _numbers(text: str) -> list[int | float]:
+def _digits(text: str) -> list[int | float]:
     found: list[int | float] = []
     for digits in _NUMBER.findall(text):
         digits = digits.replace(",", "")
         if len(digits) <= 15:
             found.append(float(digits) if "." in digits else int(digits))
-    return found + [
-        _WORDS_FOR_NUMBERS[word] for word in re.findall(r"[a-z]+", text.lower()) if word in _WORDS_FOR_NUMBERS
-    ]
+    return found
+
+
+def _number_words(text: str) -> list[int | float]:
+    return [_WORDS_FOR_NUMBERS[word] for word in _LETTERS.findall(text.lower()) if word in _WORDS_FOR_NUMBERS]
 
 
 def _phrases(text: str) -> list[str]:

@@ -24,6 +24,8 @@ def equal(a: Any, b: Any, fold_case: bool = True) -> bool:
 
 def canonical(value: Any, fold_case: bool = True) -> Hashable:
     """A hashable form of a JSON value, a call, or a sequence of calls: two forms are equal iff the values are."""
+    if type(value) is str:  # nearly all values are strings
+        return value.strip().casefold() if fold_case else value
     return _canonical(value, fold_case, MAX_DEPTH)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
 from toolrm_jax.errors import DataError
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.matching import accepted_values
-from toolrm_jax.toolcalls.types import Context, Message, Reference, Task, Tool
+from toolrm_jax.toolcalls.types import Context, Message, Reference, Stale, Task, Tool
 
 CATEGORY = "joined"
 
@@ -56,6 +57,7 @@ def join(first: Task, second: Task) -> Task:
         licence=" and ".join(licences),
         context=Context(tuple(tools), tuple(messages)),
         reference=_both(first.reference, second.reference, name),
+        stale=(*first.stale, *_later(second.stale, len(first.reference.calls))),
     )
 
 
@@ -83,6 +85,11 @@ def _united(first: Task, second: Task, name: str) -> tuple[Tool, ...]:
         if tools.setdefault(tool.name, tool) != tool:
             raise DataError(f"join {name}: both offer a tool {tool.name!r}, with different schemas; join other tasks")
     return tuple(tools.values())
+
+
+def _later(stale: Sequence[Stale], places: int) -> Iterator[Stale]:
+    """The marks for calls that stand so many places later."""
+    return (Stale(one.call + places, one.parameter, one.value) for one in stale)
 
 
 def _both(first: Reference, second: Reference, name: str) -> Reference:

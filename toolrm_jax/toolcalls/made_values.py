@@ -69,11 +69,15 @@ def listed(schema: dict[str, Any]) -> list[Any]:
 def described(schema: dict[str, Any]) -> list[str]:
     """Defaults and quoted examples in a parameter's description, as text."""
     text = schema.get("description")
-    text = text if isinstance(text, str) else ""
-    found = [*_DEFAULT.findall(text), *_EXAMPLE.findall(text)]
+    found = [*_described_in(text)] if isinstance(text, str) else []
     if isinstance(schema.get("default"), str | int | float):
         found.append(str(schema["default"]))
     return [item.strip() for item in found if item.strip()]
+
+
+@functools.lru_cache(maxsize=4096)
+def _described_in(text: str) -> tuple[str, ...]:
+    return (*_DEFAULT.findall(text), *_EXAMPLE.findall(text))
 
 
 def schema_of(properties: dict[str, Any], key: str) -> dict[str, Any]:

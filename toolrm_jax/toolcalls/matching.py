@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from toolrm_jax.toolcalls.equality import equal
+from toolrm_jax.toolcalls.equality import canonical
 from toolrm_jax.toolcalls.types import Call, Reference
 
 OMITTED = ""  # stands among a parameter's accepted values where it may be left out
@@ -25,7 +25,10 @@ def may_omit(reference: Reference, values: Sequence[Any]) -> bool:
 
 def is_accepted(value: Any, values: Sequence[Any]) -> bool:
     """Whether `value` equals one of the accepted ones (strings trimmed and case-folded)."""
-    return any(equal(value, wanted) for wanted in values)
+    if not values:
+        return False
+    given = canonical(value)
+    return any(given == canonical(wanted) for wanted in values)
 
 
 def accepts(reference: Reference, index: int, call: Call) -> bool:

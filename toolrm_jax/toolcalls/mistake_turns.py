@@ -12,7 +12,7 @@ from typing import Any
 
 from toolrm_jax.errors import DataError
 from toolrm_jax.seeding import seeded
-from toolrm_jax.toolcalls.compare import judge
+from toolrm_jax.toolcalls.compare import error_of
 from toolrm_jax.toolcalls.conversation import Conversation, read_conversation
 from toolrm_jax.toolcalls.equality import equal, multiset
 from toolrm_jax.toolcalls.made_values import made_value
@@ -60,7 +60,7 @@ def make_turn_mistakes(
             if candidate is None:
                 break
             key = multiset(candidate.calls)
-            if key not in seen and not judge(task, candidate).right:
+            if key not in seen and error_of(task, candidate) is not None:
                 seen.add(key)
                 made.append(Candidate(candidate.calls, candidate.text, f"rule:{kind}"))
                 break

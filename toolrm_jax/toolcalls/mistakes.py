@@ -13,7 +13,7 @@ from collections.abc import Hashable, Sequence
 
 from toolrm_jax.errors import DataError
 from toolrm_jax.seeding import seeded
-from toolrm_jax.toolcalls.compare import judge
+from toolrm_jax.toolcalls.compare import error_of
 from toolrm_jax.toolcalls.conversation import Conversation, read_conversation
 from toolrm_jax.toolcalls.equality import multiset
 from toolrm_jax.toolcalls.matching import OMITTED
@@ -32,6 +32,10 @@ SHARES = {
     ErrorType.FORMAT: 2,
 }
 """How often each kind is tried: near FC-RewardBench's shares, of the rare ones rather more."""
+REFERENCE_FIRST = 0.2
+"""How often a mistake starts from the reference itself, and a group's first right answer is it (preferences/groups.py);
+else from any right variant, the reference among them. Real answers differ in optional values, wording and order whether
+right or wrong: what is seldom the reference's own form teaches that this form is no sign of right."""
 SECOND_EDIT = 0.15  # share of mistakes with more than one thing wrong
 LONGER = 0.4  # share that should come out longer than what it was made from; some edits can only add, so below half
 _TRIES = 6  # per mistake of a kind, to find one of the length wanted
@@ -55,9 +59,12 @@ def make_mistakes(
     reference = task.reference
     if reference is None:
         raise DataError(f"task {task.id}: has no reference to make mistakes from; drop it or give it one")
+    if count < 1:
+        return ()
     rng = seeded(seed, "mistakes", task.id, epoch)
     scene = Scene(task.context.tools, reference, read_conversation(task.context), neighbours)
-    bases = _right_variants(task, seed, 4, scene.said)
+    reference_itself = _itself(reference)
+    bases: tuple[Candidate, ...] = ()  # made when first asked for
     shares = dict(SHARES) if kinds is None else dict.fromkeys(kinds, 1)
     if not reference.calls:
         shares = {ErrorType.NUMBER: 1}
@@ -68,7 +75,10 @@ def make_mistakes(
         if len(made) == count or not failed:
             break
         kind = rng.choices(list(failed), [shares[kind] for kind in failed])[0]
-        base = bases[0] if rng.random() < 0.6 else rng.choice(bases)
+        base = reference_itself
+        if rng.random() >= REFERENCE_FIRST:
+            bases = bases or _right_variants(task, seed, 4, scene.said)
+            base = rng.choice(bases)
         candidate = _mistake(rng, task, scene, kind, base, seen)
         if candidate is None:
             failed[kind] += 1
@@ -86,28 +96,24 @@ def _mistake(
     """One new wrong candidate of a kind, of the length tossed for where a few tries give it."""
     longer = rng.random() < LONGER
     twice = rng.random() < SECOND_EDIT and kind is not ErrorType.FORMAT
+    start = length(base)
     best = None
     for _ in range(_TRIES):
         candidate = EDITS[kind](rng, scene, base.calls)
-        if candidate is None or _identity(candidate) in seen or not _fails_as(task, candidate, kind):
+        if candidate is None or _identity(candidate) in seen or error_of(task, candidate) is not kind:
             continue
         mark = ""
         if twice and candidate.calls:
             other = rng.choice([ErrorType.VALUE, ErrorType.VALUE, ErrorType.UNEXPECTED, ErrorType.TYPE])
             second = EDITS[other](rng, scene, candidate.calls)
-            if second is not None and _identity(second) not in seen and not judge(task, second).right:
+            if second is not None and _identity(second) not in seen and error_of(task, second) is not None:
                 candidate, mark = second, "+"
         name = kind.name.lower()
         best = Candidate(candidate.calls, candidate.text, f"rule:{name}{mark}", candidate.raw, candidate.fault)
-        change = length(best) - length(base)
+        change = length(best) - start
         if change == 0 or (change > 0) == longer:
             return best
     return best
-
-
-def _fails_as(task: Task, candidate: Candidate, kind: ErrorType) -> bool:
-    verdict = judge(task, candidate)
-    return not verdict.right and verdict.error_type is kind
 
 
 def _identity(candidate: Candidate) -> Hashable:
@@ -140,7 +146,7 @@ def right_variants(task: Task, seed: int, count: int) -> tuple[Candidate, ...]:
 def _right_variants(task: Task, seed: int, count: int, said: Conversation | None) -> tuple[Candidate, ...]:
     reference = task.reference
     rng = seeded(seed, "right variants", task.id)
-    made = [Candidate(reference.calls, reference.text or "", "reference")]
+    made = [_itself(reference)]
     seen = {_written(made[0])}
     for _ in range(4 * count):
         if len(made) >= count:
@@ -149,10 +155,15 @@ def _right_variants(task: Task, seed: int, count: int, said: Conversation | None
             candidate = Candidate(_vary(rng, reference), "", "rule:right")
         else:
             candidate = Candidate((), reply_without_call(rng, said, tools=task.context.tools, fits=True), "rule:right")
-        if _written(candidate) not in seen and judge(task, candidate).right:
-            seen.add(_written(candidate))
+        written = _written(candidate)
+        if written not in seen and error_of(task, candidate) is None:
+            seen.add(written)
             made.append(candidate)
     return tuple(made[:count])
+
+
+def _itself(reference: Reference) -> Candidate:
+    return Candidate(reference.calls, reference.text or "", "reference")
 
 
 def _written(candidate: Candidate) -> str:

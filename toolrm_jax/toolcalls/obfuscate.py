@@ -11,6 +11,7 @@ parameter's value and stay.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import random
 import re
@@ -118,7 +119,7 @@ def obfuscate(task: Task, seed: int, candidates: Sequence[Candidate] = ()) -> tu
     """
     generator = seeded(seed, "obfuscate", task.id)
     originals = list(dict.fromkeys(_names(task)))
-    words = _facts(task.context.tools).words.union(*map(_LIKE_NEW.findall, _said(task, candidates)))
+    words = _facts(task.context.tools).words.union(*map(_like_new, _said(task, candidates)))
     taken = {*originals, *words}
     names: dict[str, str] = {}
     for name in originals:
@@ -161,6 +162,11 @@ def _names(task: Task) -> Iterator[str]:
             yield message.name
     for stale in task.stale:
         yield stale.parameter
+
+
+@functools.lru_cache(maxsize=4096)  # the turns of a dialogue have their messages in common
+def _like_new(text: str) -> frozenset[str]:
+    return frozenset(_LIKE_NEW.findall(text))
 
 
 def _said(task: Task, candidates: Sequence[Candidate]) -> Iterator[str]:

@@ -36,18 +36,33 @@ def replace_mentions(
     Those in `only_as_names` are taken for ordinary words, whatever they look like. Names that stand in the text and
     are no mention are added to `left`.
     """
+    mentions, ordinary = _mentions(text, names, only_as_names)
+    left |= ordinary
+    if not mentions:
+        return text
+    parts, at = [], 0
+    for start, end in mentions:
+        parts += text[at:start], rename(text[start:end])
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+@functools.lru_cache(maxsize=4096)  # the turns of a dialogue have their messages and tools in common
+def _mentions(
+    text: str, names: frozenset[str], only_as_names: frozenset[str]
+) -> tuple[tuple[tuple[int, int], ...], frozenset[str]]:
+    """Where names are mentioned, and those of them that stand in the text as ordinary words."""
     pattern, words = _pattern(names)
     if pattern is None or (words is not None and words.isdisjoint(_WORDS.findall(text))):
-        return text
-
-    def put(found: re.Match[str]) -> str:
+        return (), frozenset()
+    mentions, ordinary = [], set()
+    for found in pattern.finditer(text):
         name = found[0]
         if (is_identifier(name) and name not in only_as_names) or _stands_as_name(text, *found.span()):
-            return rename(name)
-        left.add(name)
-        return name
-
-    return pattern.sub(put, text)
+            mentions.append(found.span())
+        else:
+            ordinary.add(name)
+    return tuple(mentions), frozenset(ordinary)
 
 
 def _stands_as_name(text: str, start: int, end: int) -> bool:

@@ -8,8 +8,8 @@ the schema does not. The first check that fails names the error.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from toolrm_jax.toolcalls.matching import accepted_values, assign, is_accepted, may_omit
 from toolrm_jax.toolcalls.types import Call, ErrorType, Reference, Tool
@@ -25,45 +25,78 @@ _STAGES = {
 }
 
 
+class Fault(NamedTuple):
+    """The error type of wrong calls; `tell` gives one line that says where, which few ask for."""
+
+    kind: ErrorType
+    tell: Callable[[], str]
+
+    @property
+    def reason(self) -> str:
+        """The line."""
+        return self.tell()
+
+
 def classify(tools: Sequence[Tool], reference: Reference, calls: Sequence[Call]) -> tuple[ErrorType, str]:
     """The error type of calls known to be wrong, and one line that says where.
 
     With several calls, the first reference call that nothing answers decides: its error is that of the nearest of
     the candidate's calls that answer no other. Never FORMAT: that is known before there are calls.
     """
-    if len(calls) != len(reference.calls):
-        return ErrorType.NUMBER, f"{len(calls)} calls where {len(reference.calls)} are right"
-    found = assign(reference, calls)
+    found = assign(reference, calls) if len(calls) == len(reference.calls) else None
+    fault = fault_of(tools, reference, calls, found)
+    return fault.kind, fault.reason
+
+
+def fault_of(
+    tools: Sequence[Tool], reference: Reference, calls: Sequence[Call], found: Sequence[int | None] | None
+) -> Fault:
+    """As `classify`, given what `assign` found; None: not as many calls as the reference has."""
+    if found is None:
+        return Fault(ErrorType.NUMBER, lambda: f"{len(calls)} calls where {len(reference.calls)} are right")
     missed = next((i for i, j in enumerate(found) if j is None), None)
     if missed is None:
-        return ErrorType.VALUE, "the calls are accepted one by one"
+        return Fault(ErrorType.VALUE, lambda: "the calls are accepted one by one")
     free = [missed] if reference.ordered else [j for j in range(len(calls)) if j not in found]
     faults = [_first_fault(tools, reference, missed, calls[j]) for j in free]
-    return max(faults, key=lambda fault: _STAGES[fault[0]])
+    return max(faults, key=lambda fault: _STAGES[fault.kind])
 
 
-def _first_fault(tools: Sequence[Tool], reference: Reference, index: int, call: Call) -> tuple[ErrorType, str]:
+def _first_fault(tools: Sequence[Tool], reference: Reference, index: int, call: Call) -> Fault:
     right = reference.calls[index].name
     if call.name != right:
-        return ErrorType.NAME, f"call of {_short(call.name)} where {_short(right)} is right"
+        return Fault(ErrorType.NAME, lambda: f"call of {_short(call.name)} where {_short(right)} is right")
     tool = next((tool for tool in tools if tool.name == right), Tool(right, "", {}))
     values = accepted_values(reference, index)
     for name in tool.required:
         if name not in call.arguments and not (name in values and may_omit(reference, values[name])):
-            return ErrorType.MISSING_REQUIRED, f"{right}: required parameter {_short(name)} is missing"
+            return Fault(
+                ErrorType.MISSING_REQUIRED, lambda name=name: f"{right}: required parameter {_short(name)} is missing"
+            )
     for name, value in call.arguments.items():
         schema = tool.properties.get(name)
         if name not in values or (tool.properties and schema is None):
-            return ErrorType.UNEXPECTED, f"{right}: parameter {_short(name)} is unexpected"
+            return Fault(ErrorType.UNEXPECTED, lambda name=name: f"{right}: parameter {_short(name)} is unexpected")
         if is_accepted(value, values[name]):
             continue
         if not _has_type(value, schema if isinstance(schema, dict) else {}, values[name]):
-            return ErrorType.TYPE, f"{right}: {_short(name)} is a {_kind(value)}: {_short(value)}"
-        return ErrorType.VALUE, f"{right}: {_short(name)} is {_short(value)}, not {_short(values[name][:1])}"
+            return Fault(
+                ErrorType.TYPE,
+                lambda name=name, value=value: f"{right}: {_short(name)} is a {_kind(value)}: {_short(value)}",
+            )
+        return Fault(
+            ErrorType.VALUE,
+            lambda name=name, value=value: (
+                f"{right}: {_short(name)} is {_short(value)}, not {_short(values[name][:1])}"
+            ),
+        )
     for name, wanted in values.items():
         if name not in call.arguments and not may_omit(reference, wanted):
-            return ErrorType.MISSING_OPTIONAL, f"{right}: parameter {_short(name)} is needed but not given"
-    return ErrorType.VALUE, f"{right}: the call is accepted, but for another place"
+            return Fault(
+                ErrorType.MISSING_OPTIONAL,
+                lambda name=name: f"{right}: parameter {_short(name)} is needed but not given",
+            )
+    return Fault(ErrorType.VALUE, lambda: f"{right}: the call is accepted, but for another place")
 
 
 def _has_type(value: Any, schema: dict[str, Any], accepted: Sequence[Any]) -> bool:
@@ -105,6 +138,9 @@ _KINDS = (
 )
 
 
+_SHOWN = json.JSONEncoder(ensure_ascii=False, default=str)
+
+
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = _SHOWN.encode(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -37,10 +38,10 @@ class Record:
     def to_json(self) -> dict[str, Any]:
         """A plain dict of JSON values."""
         out = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value != field.default or field.default is dataclasses.MISSING:
-                out[field.name] = _plain(value)
+        for name, default in _defaults(type(self)):
+            value = getattr(self, name)
+            if default is dataclasses.MISSING or value != default:
+                out[name] = _plain(value)
         return out
 
     @classmethod
@@ -62,12 +63,16 @@ class Record:
         return value
 
 
+@functools.cache
+def _defaults(kind: type[Record]) -> tuple[tuple[str, Any], ...]:
+    """The fields of a record and their defaults. Remembered: `dataclasses.fields` builds them anew at each call."""
+    return tuple((field.name, field.default) for field in dataclasses.fields(kind))
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, Record):
-        return value.to_json()
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return value
+    return value.to_json() if isinstance(value, Record) else value
 
 
 def _many(kind: type[Record], value: Any) -> tuple:
