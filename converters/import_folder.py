@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from toolrm_jax.converters.engine_config import both_generations
-from toolrm_jax.converters.expected import LM_HEAD, SCORE, Task, check_shapes, expected_shapes
+from toolrm_jax.converters.expected import EMBEDDING, LM_HEAD, SCORE, Task, check_shapes, expected_shapes
 from toolrm_jax.converters.safetensors_file import INDEX, PendingTensor, check_dtype, write_shards
 from toolrm_jax.converters.safetensors_header import Stored, stored_tensors
 from toolrm_jax.errors import ModelError
@@ -30,33 +28,34 @@ def import_folder(
     """Write the model of `source` to the folder `output`; that folder, and which heads the model has not.
 
     Every tensor keeps its bits; with `dtype`, or where the files mix dtypes (then float32, the widest), it is cast.
-    One tensor is in memory at a time (of fused experts, one layer's). Run again on the same files it does nothing.
-    Raises ModelError for a folder that is not whole, of another architecture, or holds a tensor we have no place for.
+    The files are read through the system's cache, so hardly any memory is this process's own.
+    Run again on the same files it does nothing. Raises ModelError for a folder that is not whole, of another
+    architecture, or holds a tensor we have no place for.
     """
     raw = read_config(source)
     config = TrunkConfig.from_huggingface(raw, str(source / "config.json"))
     stored = stored_tensors(source)
     task: Task = "reward" if SCORE in stored else "policy"
-    expected = expected_shapes(config, task)
+    places = _places(config, task, stored)
     dtypes = {one.dtype for one in stored.values()}
     kept = dtype or (dtypes.pop() if len(dtypes) == 1 else "float32")
     check_dtype(kept)
     files = {name: _stamp(source / name) for name in sorted({one.file for one in stored.values()} | {"config.json"})}
     made_from = plain({"config": {"dtype": kept, "max_shard_size": max_shard_size}, "inputs": files})
-    missing = tuple(head for head in (SCORE, LM_HEAD) if head not in expected and not _tied(head, config))
+    missing = tuple(head for head in (SCORE, LM_HEAD) if head not in places and not _tied(head, config))
     if is_done(output, **made_from, overwrite=overwrite):
         return output, missing
-    _check_place(source, stored, config, task)
-    tensors = _tensors(source, config, expected)
+    _check(source, stored, places, config)
+    tensors = _tensors(source, stored, places)
     with new_folder(output, overwrite) as folder:
-        hashes = write_shards(folder, tensors, kept, max_shard_size)
+        write_shards(folder, tensors, kept, max_shard_size)
         for pattern in COPIED:
             for file in source.glob(pattern):
                 if file.name not in ("config.json", "card.json", INDEX) and file.is_file():
-                    shutil.copyfile(file, folder / file.name)
+                    write_file(folder / file.name, file.read_bytes())
         written = both_generations(raw) | {"dtype": kept, "torch_dtype": kept}
         write_file(folder / "config.json", json.dumps(written, indent=2) + "\n")
-        write_file(folder / "card.json", json.dumps({**made_from, "files": hashes}, indent=1) + "\n")
+        write_file(folder / "card.json", json.dumps(made_from, indent=1) + "\n")
     return output, missing
 
 
@@ -72,70 +71,56 @@ def _stamp(file: Path) -> str:
     return f"{about.st_size} bytes, {about.st_mtime_ns}"
 
 
-def _check_place(source: Path, stored: Mapping[str, Stored], config: TrunkConfig, task: Task) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a published tensor of that shape is read: `part` of the tensor `stored`, which has the shape `whole`."""
+
+    shape: tuple[int, ...]
+    stored: str
+    whole: tuple[int, ...]
+    part: tuple[int | slice, ...] = ()
+
+
+def _places(config: TrunkConfig, task: Task, stored: Mapping[str, Stored]) -> dict[str, _Place]:
+    """Of each tensor to be written: itself, or its part of one that by newer names holds every expert."""
+    from toolrm_jax.models.declarations import declarations
+
+    expected, found = expected_shapes(config, task), {}
+    for weight, layers in declarations(config).values():
+        for layer in layers or (0,):
+            for expert in range(weight.experts or 1):
+                name = weight.huggingface.format(layer=layer, expert=expert)
+                if name not in expected:
+                    continue
+                shape = expected[name]
+                found[name] = _Place(shape, name, shape)
+                if (fused := weight.fused) and name not in stored:
+                    whole, (rows, columns) = fused.huggingface.format(layer=layer), shape
+                    if whole in stored:
+                        part = (expert, slice(fused.part * rows, (fused.part + 1) * rows))
+                        found[name] = _Place(shape, whole, (weight.experts, rows * fused.parts, columns), part)
+    return found
+
+
+def _check(source: Path, stored: Mapping[str, Stored], places: Mapping[str, _Place], config: TrunkConfig) -> None:
     """Raise ModelError for a tensor that is missing, misshapen, or would be lost, and for a tie that is none."""
-    known = expected_shapes(config, task)
-    fused = _fused(config)
-    found = {
-        name: stored[name].shape if name in stored else shape
-        for name, shape in known.items()
-        if name in stored or fused.get(name) in stored
-    }
-    for name, one in stored.items():
-        if name in set(fused.values()) or name.endswith("rotary_emb.inv_freq"):
-            continue  # the latter in older files: made anew from the config
-        if name == LM_HEAD and config.tie_word_embeddings:
-            _check_tie(source, config)
-            continue
-        found[name] = one.shape
-    check_shapes(found, known, str(source))
+    found = {name: one.shape for name, one in stored.items() if not name.endswith("rotary_emb.inv_freq")}
+    if _tied(LM_HEAD, config) and LM_HEAD in found:
+        _check_tie(source, stored)
+        del found[LM_HEAD]
+    check_shapes(found, {place.stored: place.whole for place in places.values()}, str(source))
 
 
-def _fused(config: TrunkConfig) -> dict[str, str]:
-    """The tensor of newer names that holds every expert, by the published name of each part of it."""
-    from toolrm_jax.models.declarations import declarations
-
-    return {
-        weight.huggingface.format(layer=layer, expert=expert): weight.fused.huggingface.format(layer=layer)
-        for weight, layers in declarations(config).values()
-        if weight.fused
-        for layer in layers
-        for expert in range(weight.experts)
-    }
-
-
-def _check_tie(source: Path, config: TrunkConfig) -> None:
-    from toolrm_jax.models.declarations import declarations
-    from toolrm_jax.models.folder import Tensors
-
-    tensors, (embedding, _) = Tensors(source), declarations(config)["trunk", "embedding"]
-    head = dataclasses.replace(embedding, huggingface=LM_HEAD)
-    if not np.array_equal(tensors.read(embedding), tensors.read(head)):
+def _check_tie(source: Path, stored: Mapping[str, Stored]) -> None:
+    head, embedding = stored[LM_HEAD], stored.get(EMBEDDING)
+    if embedding and not np.array_equal(embedding.open(source), head.open(source)):
         raise ModelError(
-            f"{source}: config.json ties {LM_HEAD} to {embedding.huggingface}, but they differ; "
-            "set tie_word_embeddings to false"
+            f"{source}: config.json ties {LM_HEAD} to {EMBEDDING}, but they differ; set tie_word_embeddings to false"
         )
 
 
-def _tensors(source: Path, config: TrunkConfig, expected: Mapping[str, tuple[int, ...]]) -> list[PendingTensor]:
-    from toolrm_jax.models.declarations import declarations
-    from toolrm_jax.models.folder import Tensors
+def _tensors(source: Path, stored: Mapping[str, Stored], places: Mapping[str, _Place]) -> list[PendingTensor]:
+    def read(place: _Place) -> np.ndarray:
+        return stored[place.stored].open(source)[place.part]
 
-    tensors = Tensors(source)
-
-    @functools.lru_cache(maxsize=1)  # experts come one by one and are read by layers
-    def read(path: Any, layer: int) -> np.ndarray:
-        return tensors.read(declared[path][0], layer)
-
-    def one(path: Any, layer: int, expert: int) -> np.ndarray:
-        weight = declared[path][0]
-        return weight.to_huggingface(read(path, layer)[expert] if weight.experts else tensors.read(weight, layer))
-
-    declared = declarations(config)
-    return [
-        PendingTensor(name, weight.huggingface_shape, functools.partial(one, path, layer, expert))
-        for path, (weight, layers) in declared.items()
-        for layer in layers or (0,)
-        for expert in range(weight.experts or 1)
-        if (name := weight.huggingface.format(layer=layer, expert=expert)) in expected
-    ]
+    return [PendingTensor(name, place.shape, functools.partial(read, place)) for name, place in places.items()]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import re
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import ml_dtypes
 import numpy as np
@@ -26,7 +25,7 @@ CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *(|[KMGT]i?)B?", re.IGNORECASE)
 # Values that are looked through at a time: what the check makes stays in the processor's cache.
-_CHUNK = 1 << 18
+_CHUNK = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,26 +61,28 @@ def tensor_bytes(shape: Sequence[int], dtype: str) -> int:
     return math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
 
 
-def write_shards(folder: Path, tensors: Sequence[PendingTensor], dtype: str, max_shard_size: int) -> dict[str, str]:
-    """Write `model.safetensors`, or shards and their index where there is more than one; the sha256 of each file.
+def write_shards(folder: Path, tensors: Sequence[PendingTensor], dtype: str, max_shard_size: int) -> list[str]:
+    """Write `model.safetensors`, or shards and their index where there is more than one; the names of the files.
 
     max_shard_size: bytes of tensors in one file; a larger tensor has a file to itself. One tensor stands in memory at
-    a time. Raises ModelError for a tensor of values that are not finite, DataError where the disk does not take it.
+    a time. Nothing is hashed: that would be most of the work, and the hub hashes what it takes.
+    Raises ModelError for a tensor of values that are not finite, DataError where the disk does not take it.
     """
     shards = _shards(tensors, dtype, max_shard_size)
     total = sum(tensor_bytes(tensor.shape, dtype) for tensor in tensors)
     if total > (free := shutil.disk_usage(folder).free):
         raise DataError(f"{folder.parent}: {total:,} bytes are needed, {free:,} are free; free some or name another")
     if len(shards) == 1:
-        return {WEIGHTS: write_safetensors(folder / WEIGHTS, tensors, dtype)}
-    hashes, placed = {}, {}
+        write_safetensors(folder / WEIGHTS, tensors, dtype)
+        return [WEIGHTS]
+    placed = {}
     for number, shard in enumerate(shards, 1):
         name = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        hashes[name] = write_safetensors(folder / name, shard, dtype)
+        write_safetensors(folder / name, shard, dtype)
         placed |= {tensor.name: name for tensor in shard}
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(placed.items()))}
     write_file(folder / INDEX, json.dumps(index, indent=2) + "\n")
-    return hashes
+    return sorted(set(placed.values()))
 
 
 def _shards(tensors: Sequence[PendingTensor], dtype: str, max_shard_size: int) -> list[list[PendingTensor]]:
@@ -97,8 +98,8 @@ def _shards(tensors: Sequence[PendingTensor], dtype: str, max_shard_size: int) -
     return shards
 
 
-def write_safetensors(path: Path, tensors: Sequence[PendingTensor], dtype: str) -> str:
-    """Write the tensors in the given order, cast to `dtype` (rounding to nearest even); the file's sha256 (hex)."""
+def write_safetensors(path: Path, tensors: Sequence[PendingTensor], dtype: str) -> None:
+    """Write the tensors in the given order, cast to `dtype` (rounding to nearest even)."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for tensor in tensors:
@@ -107,16 +108,17 @@ def write_safetensors(path: Path, tensors: Sequence[PendingTensor], dtype: str) 
         header[tensor.name] = {"dtype": CODES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data begins at a multiple of eight bytes
-    digest = hashlib.sha256()
     try:
-        with open(path, "wb") as file, ThreadPoolExecutor(1) as beside:
+        with open(path, "wb", buffering=0) as file:
             for part in _parts(struct.pack("<Q", len(text)) + text, tensors, dtype):
-                hashed = beside.submit(digest.update, part)
-                file.write(part)
-                hashed.result()
+                _write(file, part)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); free it or name another path") from error
-    return digest.hexdigest()
+
+
+def _write(file: IO[bytes], part: bytes | memoryview) -> None:
+    while part:  # a raw file takes 2 GiB at most at a time
+        part = memoryview(part)[file.write(part) :]
 
 
 def _parts(header: bytes, tensors: Sequence[PendingTensor], dtype: str) -> Iterator[bytes | memoryview]:

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toolrm_jax.converters.safetensors_file import CODES, INDEX, WEIGHTS
+import numpy as np
+
+from toolrm_jax.converters.safetensors_file import CODES, DTYPES, INDEX, WEIGHTS
 from toolrm_jax.errors import ModelError
 
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
@@ -19,11 +21,16 @@ _NAMES = {code: dtype for dtype, code in CODES.items()}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a tensor lies, its dtype (`float32`, `float16` or `bfloat16`) and its shape."""
+    """Where a tensor lies, its dtype (`float32`, `float16` or `bfloat16`) and its shape; `start`: its first byte."""
 
     file: str
     dtype: str
     shape: tuple[int, ...]
+    start: int
+
+    def open(self, folder: Path) -> np.ndarray:
+        """The tensor as a view of its file: what is read of it is the system's memory, not this process's own."""
+        return np.memmap(folder / self.file, DTYPES[self.dtype], "r", self.start, self.shape)
 
 
 def stored_tensors(folder: Path) -> dict[str, Stored]:
@@ -79,4 +86,4 @@ def _read(path: Path) -> Iterator[tuple[str, Stored]]:
             raise ModelError(f"{path}: tensor {name} is of dtype {code}; only {known} weights are read")
         if stop - start != math.prod(shape) * _BYTES[code]:
             raise ModelError(f"{damaged} (tensor {name} has another size than its shape); download it again")
-        yield name, Stored(path.name, _NAMES[code], shape)
+        yield name, Stored(path.name, _NAMES[code], shape, 8 + length + start)

@@ -28,24 +28,23 @@ def served_scores(engine: Engine, url: str, rows: Sequence[Sequence[int]], timeo
 
     Raises ConfigError where no server answers, ModelError where it refuses or answers in another form.
     """
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise ConfigError(f"url={url}: no address of a server; give one such as {URLS[engine]}")
+    check_address(url, engine)
     return _CLIENTS[engine](url.rstrip("/"), [list(map(int, row)) for row in rows], timeout)
 
 
 def _sglang(url: str, rows: list[list[int]], timeout: float) -> list[float]:
-    answer = _ask(f"{url}/classify", {"input_ids": rows}, timeout)
+    answer = ask(f"{url}/classify", {"input_ids": rows}, timeout)
     found = answer if isinstance(answer, list) else [answer]
     return _checked(url, [one["embedding"] for one in found] if _all_have(found, "embedding") else None, len(rows))
 
 
 def _vllm(url: str, rows: list[list[int]], timeout: float) -> list[float]:
-    models = _ask(f"{url}/v1/models", None, timeout)
+    models = ask(f"{url}/v1/models", None, timeout)
     try:
         model = models["data"][0]["id"]
     except (KeyError, IndexError, TypeError):
-        raise ModelError(f"{url}/v1/models: names no model ({_short(models)}); is it a vLLM server?") from None
-    answer = _ask(f"{url}/classify", {"model": model, "input": rows}, timeout)
+        raise ModelError(f"{url}/v1/models: names no model ({shortened(models)}); is it a vLLM server?") from None
+    answer = ask(f"{url}/classify", {"model": model, "input": rows}, timeout)
     found = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(found, list) or not _all_have(found, "probs", "index"):
         return _checked(url, None, len(rows))
@@ -67,28 +66,37 @@ def _checked(url: str, outputs: list[Any] | None, count: int) -> list[float]:
     for output in outputs:
         if not isinstance(output, list) or len(output) != 1 or not isinstance(output[0], int | float):
             raise ModelError(
-                f"{url}/classify: gives {_short(output)} for a row, expected one number; "
+                f"{url}/classify: gives {shortened(output)} for a row, expected one number; "
                 "is the model served as a classifier with one label?"
             )
     return [float(output[0]) for output in outputs]
 
 
-def _ask(address: str, body: Any, timeout: float) -> Any:
-    """The JSON that a POST of `body` gives, a GET where it is None."""
+def check_address(url: str, engine: Engine) -> None:
+    """Raise ConfigError for what is no address of a server."""
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise ConfigError(f"url={url}: no address of a server; give one such as {URLS[engine]}")
+
+
+def ask(address: str, body: Any, timeout: float) -> Any:
+    """The JSON that a POST of `body` gives, a GET where it is None. Raises as `served_scores` does."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             return json.loads(response.read())
     except urllib.error.HTTPError as error:
-        raise ModelError(f"{address}: answers {error.code} ({_short(error.read().decode(errors='replace'))})") from None
+        raise ModelError(
+            f"{address}: answers {error.code} ({shortened(error.read().decode(errors='replace'))})"
+        ) from None
     except (OSError, http.client.HTTPException) as error:
         raise ConfigError(f"{address}: no answer ({error}); start the server or give its url=") from None
     except ValueError as error:
         raise ModelError(f"{address}: answers no JSON ({error})") from None
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """The value as one line that fits an error."""
     text = value if isinstance(value, str) else json.dumps(value)
     text = " ".join(text.split())
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -7,9 +7,7 @@ The file is also that process's program, so it imports nothing of this package: 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,25 +21,12 @@ def transformers_scores(
 ) -> tuple[str, dict[tuple[str, str], list[float]]]:
     """The version that `python` (default: this one) has, and the score of each row by dtype and batch name.
 
-    Raises ModelError where it cannot load or run the model, ConfigError where there is no such Python or no torch.
+    Raises as `ask_program` does.
     """
-    from toolrm_jax.errors import ConfigError, ModelError
+    from toolrm_jax.converters.other_python import ask_program
 
-    python = python or sys.executable
-    with tempfile.TemporaryDirectory() as scratch:
-        asked, given = Path(scratch, "asked.json"), Path(scratch, "given.json")
-        rows = [list(map(int, row)) for row in rows]
-        asked.write_text(json.dumps({"folder": str(folder.resolve()), "rows": rows, "dtypes": list(dtypes)}))
-        try:
-            done = subprocess.run([python, __file__, asked, given], capture_output=True, text=True, check=False)
-        except OSError as error:
-            raise ConfigError(f"python={python}: cannot be run ({error.strerror})") from None
-        if done.returncode:
-            why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            if "ModuleNotFoundError" in why:
-                raise ConfigError(f"{python}: {why}; install the extra `hf`, or name a Python that has it as python=")
-            raise ModelError(f"{folder}: transformers cannot score it ({why})")
-        found = json.loads(given.read_text())
+    asked = {"rows": [list(map(int, row)) for row in rows], "dtypes": list(dtypes)}
+    found = ask_program(__file__, folder, asked, python)
     return found["version"], {(dtype, batch): scores for dtype, batch, scores in found["scores"]}
 
 

@@ -275,3 +275,13 @@ def test_a_config_at_odds_with_transformers_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ToolrmError, match=r"transformers' LlamaForSequenceClassification: tensor .* has shape"):
         export(tmp_path / "out", tiny_classifier())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (64, 256), (65, 257), (130, 600), (200, 3)])
+def test_a_matrix_is_transposed_whatever_tiles_it_falls_into(shape):
+    from toolrm_jax.converters.huggingface import _transposed
+
+    matrix = np.arange(shape[0] * shape[1], dtype=np.uint32).reshape(shape)
+    made = _transposed(matrix)
+    assert made.flags.c_contiguous
+    np.testing.assert_array_equal(made, matrix.T)

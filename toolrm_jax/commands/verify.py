@@ -1,7 +1,8 @@
-"""Compare an exported reward model's scores in transformers, SGLang or vLLM with ours, over a fixed suite.
+"""Compare an exported model in transformers, SGLang or vLLM with the same weights here, over a fixed suite.
 
-The engine is given the token ids of conversations with several tools, unicode, nested arguments, empty answers and
-thousands of tokens, one at a time and 16 at a time. Exit code 2 where scores differ by more than rounding.
+Of a reward model scores: the engine is given the token ids of conversations with several tools, unicode, nested
+arguments, empty answers and thousands of tokens, one at a time and 16 at a time. Of a policy the tokens that it
+continues fifty prompts with, greedily. Exit code 2 where they differ by more than rounding.
 """
 
 from __future__ import annotations
@@ -40,11 +41,13 @@ class Config:
     dtype: Literal["float32", "bfloat16"] = "bfloat16"  # that the server computes in; transformers is asked for both
     python: str = ""  # one with torch and transformers; empty: this one. Another compares another version
     tolerance: float = 1e-5  # largest difference allowed in float32, relative to the scores' root mean square
+    new_tokens: int = 32  # of a policy: how many after each prompt
 
 
 def run(config: Config, overwrite: bool = False) -> int:
     """Compare, print a line for each way of asking, and raise ModelError where one of them is off."""
-    from toolrm_jax.commands.trained import open_reward_model
+    from toolrm_jax.commands.trained import open_folder, open_reward_model
+    from toolrm_jax.commands.verify_policy import verify_policy
     from toolrm_jax.converters.engine_config import check_serves
     from toolrm_jax.models.config import read_config
 
@@ -53,6 +56,9 @@ def run(config: Config, overwrite: bool = False) -> int:
         raise ConfigError("url= is of a server; transformers runs here, leave it out")
     if not (folder / "config.json").is_file() or (folder / "checkpoints").is_dir():
         raise ModelError(f"{folder}: no exported folder; write one with `toolrm export`")
+    if is_policy(folder):
+        verify_policy(config, open_folder(folder)[0], _ROUNDING)
+        return 0
     opened = open_reward_model(folder)
     check_serves(read_config(folder), opened.chat.end_of_turn_id, str(folder / "config.json"))
     cases, groups = _encoded(opened)
@@ -77,6 +83,14 @@ def run(config: Config, overwrite: bool = False) -> int:
     if fault:
         raise ModelError(f"{folder}: scores do not agree; {fault}")
     return 0
+
+
+def is_policy(folder: Path) -> bool:
+    """Whether the exported folder says that it is a causal LM."""
+    from toolrm_jax.converters.expected import SUFFIX
+    from toolrm_jax.models.config import read_config
+
+    return any(str(name).endswith(SUFFIX["policy"]) for name in read_config(folder).get("architectures") or ())
 
 
 def _fault(seen: Agreement, dtype: str, rounding: Agreement, tolerance: float) -> str:

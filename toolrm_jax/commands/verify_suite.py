@@ -103,3 +103,30 @@ def suite(words: int) -> tuple[Case, ...]:
             (_calls(("get_time", {"city": "Kiel"})), _calls(("get_weather", {"city": "Kiel"}))),
         ),
     )
+
+
+_CITIES = ("Ulm", "東京", "Köln", "São Paulo", "Kyōto", "Bonn", "Łódź", "New York", "Kiel", "Αθήνα")
+
+
+def prompts() -> tuple[Context, ...]:
+    """Fifty conversations to be continued, ten of each of five forms."""
+    return tuple(context for city in _CITIES for context in _asked(city))
+
+
+def _asked(city: str) -> tuple[Context, ...]:
+    said = Message("assistant", calls=(Call("get_time", {"city": city}),))
+    return (
+        Context((WEATHER, TIME, BOOK), (Message("user", f"What is the weather in {city} for 3 days?"),)),
+        Context((TIME,), (Message("system", "Answer briefly."), Message("user", f"{city}: what time is it there?"))),
+        Context((BOOK,), (Message("user", f"Book two seats, 12A and 12B, from {city} to Jena."),)),
+        Context((), (Message("user", f"Where is {city}, and what is it known for?"),)),
+        Context(
+            (WEATHER, TIME),
+            (
+                Message("user", f"Time in {city}?"),
+                said,
+                Message("tool", '{"time": "10:30"}', name="get_time"),
+                Message("user", "And the weather tomorrow?"),
+            ),
+        ),
+    )
