@@ -21,6 +21,7 @@ COMMANDS = {
     "prepare": ("prepare", "turn tasks into groups of right and wrong answers"),
     "inspect": ("inspect", "look at groups: tables in the terminal, and a page of samples to browse"),
     "train": ("train", "fine-tune a backbone into a reward model"),
+    "runs": ("runs", "compare training runs in a table and a plot"),
     "plan": ("plan", "compile a training step for TPUs that are not there: memory, communication, a speed estimate"),
     "plan search": ("plan_search", "the same over meshes, row counts and remat policies: the best that fits"),
     "eval": ("eval", "judge groups and benchmarks, beside the baselines, and write a report"),
@@ -33,6 +34,7 @@ COMMANDS = {
 
 FAILED = 2
 INTERRUPTED = 130
+PIPE_CLOSED = 141  # as a shell says of any program that SIGPIPE ended
 DEBUG = "TOOLRM_DEBUG"
 
 
@@ -40,13 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: the process's own) and return its exit code.
 
     2: something the user can mend, told in one line on stderr. 75: training stopped cleanly by a signal; start it
-    again. 130: interrupted elsewhere. TOOLRM_DEBUG=1 shows tracebacks.
+    again. 130: interrupted elsewhere. 141: nobody reads the output any more (`toolrm inspect … | head`).
+    TOOLRM_DEBUG=1 shows tracebacks.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = os.environ.get(DEBUG) == "1"
     _quieten()
     try:
-        return _run(argv)
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left unsaid has nowhere to go
+        return PIPE_CLOSED
     except ToolrmError as error:
         if debug:
             raise

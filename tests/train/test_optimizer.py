@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import chz
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from toolrm_jax.train.optimizer import OptimizerConfig, decayed, make_optimizer, schedule
+from toolrm_jax.train.optimizer import OptimizerConfig, decayed, judged_weights, make_optimizer, schedule
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_its_floor():
@@ -50,3 +51,29 @@ def test_gradients_are_clipped_by_their_global_norm():
     _, state = large.update({"a": jnp.array([3.0, 4.0])}, large.init({"a": jnp.zeros(2)}), {"a": jnp.zeros(2)})
     moment = next(part.mu["a"] for part in state if hasattr(part, "mu"))
     np.testing.assert_allclose(moment, 0.1 * updates["a"], rtol=1e-6)
+
+
+def test_the_running_mean_follows_the_weights_and_is_what_is_judged():
+    config = OptimizerConfig(learning_rate=0.1, ema=0.75)
+    plain, averaged = make_optimizer(chz.replace(config, ema=0.0), 10), make_optimizer(config, 10)
+    gradients = jax.tree.map(lambda x: x * 0.3 + 0.1, params())
+    weights, state, mean = params(), averaged.init(params()), params()
+    expected, other = params(), plain.init(params())
+    for _ in range(3):
+        update, state = averaged.update(gradients, state, weights)
+        weights = optax.apply_updates(weights, update)
+        change, other = plain.update(gradients, other, expected)
+        expected = optax.apply_updates(expected, change)
+        mean = jax.tree.map(lambda mean, new: 0.75 * mean + 0.25 * new, mean, weights)
+    for name in weights:
+        np.testing.assert_array_equal(weights[name], expected[name])
+        np.testing.assert_allclose(judged_weights(weights, state)[name], mean[name], rtol=1e-6)
+    assert judged_weights(weights, other) is weights, "without a mean the weights themselves are"
+
+
+def test_the_first_moment_can_be_kept_in_half_the_memory():
+    config = OptimizerConfig(learning_rate=0.1, first_moment="bfloat16")
+    state = make_optimizer(config, 10).init(params())
+    adam = next(part for part in state if hasattr(part, "mu"))
+    assert {leaf.dtype for leaf in adam.mu.values()} == {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in adam.nu.values()} == {jnp.dtype("float32")}

@@ -15,6 +15,7 @@ from toolrm_jax.commands import settings
 from toolrm_jax.commands.backbone import backbone
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.files import CARD, is_complete, is_done, refuse_foreign, write_file
+from toolrm_jax.train.config import MAY_CHANGE
 from toolrm_jax.train.config import TrainConfig as Config
 from toolrm_jax.train.signals import STOPPED
 
@@ -40,7 +41,7 @@ def train(config: Config, overwrite: bool = False) -> bool:
     from toolrm_jax.preferences.card import card_hash, read_card
 
     output = Path(config.output)
-    made_from = settings.as_json(config, "output")
+    made_from = settings.as_json(config, *MAY_CHANGE)
     inputs = {name: card_hash(read_card(getattr(config.data, name))) for name in ("train", "held_out")}
     if is_complete(output):
         if is_done(output, made_from, inputs, overwrite):
@@ -55,7 +56,7 @@ def train(config: Config, overwrite: bool = False) -> bool:
 
 def _check_same(config: Config, output: Path, overwrite: bool) -> None:
     """A run that has begun goes on only with its own settings; with `overwrite` it begins anew."""
-    found = settings.saved_difference(config, output, "output")
+    found = settings.saved_difference(config, output, *MAY_CHANGE)
     if found is None:
         return
     if not overwrite:
@@ -70,29 +71,49 @@ def _train(config: Config, output: Path, card: dict[str, object]) -> bool:
     from toolrm_jax.data.chat import Chat
     from toolrm_jax.models.folder import load_model
     from toolrm_jax.parallel import hosts
-    from toolrm_jax.parallel.mesh import make_mesh, use_all_cores
+    from toolrm_jax.parallel.mesh import use_all_cores
     from toolrm_jax.parallel.shardings import weight_shardings
+    from toolrm_jax.train.compiled import keep_compiled
+    from toolrm_jax.train.config import run_mesh
     from toolrm_jax.train.loop import train as train_loop
+    from toolrm_jax.train.startup import Startup
 
+    startup = Startup()
     if joined := hosts.start():
         print(joined)
     use_all_cores()
+    mesh = run_mesh(config)
     folder = hosts.first_then_all(lambda: backbone(config.model.path, output.with_name(f"{output.name}.backbone")))
     chat = Chat.load(folder)
-    mesh = make_mesh(config.mesh, config.data.rows)
+    _check_tokenizer(chat, output)
+    with startup.part("tokenising"):
+        tokens = hosts.first_then_all(lambda: _write_inputs(config, output, folder, chat))
+    if config.compile_cache:
+        keep_compiled(output / "compiled")
     frozen = config.model.frozen_layers
-    model, _ = load_model(
-        folder,
-        layers=config.model.layers,
-        frozen_layers=frozen,
-        shardings=lambda shape: weight_shardings(shape, frozen, mesh),
-    )
-    tokens = hosts.first_then_all(lambda: _write_inputs(config, output, folder, chat))
-    if not train_loop(config, model, tokens["train"], tokens["held_out"]):
+    with startup.part("reading weights"):
+        model, _ = load_model(
+            folder,
+            layers=config.model.layers,
+            frozen_layers=frozen,
+            shardings=lambda shape: weight_shardings(shape, frozen, mesh),
+        )
+    if not train_loop(config, model, tokens["train"], tokens["held_out"], startup):
         return False
     if hosts.is_first():
         write_file(output / CARD, json.dumps(card, indent=1) + "\n")
     return True
+
+
+def _check_tokenizer(chat: Chat, output: Path) -> None:
+    """A run that has begun goes on with its own tokenizer: the weights it has learned stand for its tokens."""
+    from toolrm_jax.data.chat import Chat
+
+    if (output / "checkpoints").is_dir() and (there := Chat.load(output / MODEL)).fingerprint != chat.fingerprint:
+        raise ConfigError(
+            f"{output}: was begun with another tokenizer or chat template ({there.vocab_size} tokens, now "
+            f"{chat.vocab_size}); give the same model.path, or another output folder"
+        )
 
 
 def _write_inputs(config: Config, output: Path, folder: Path, chat: Chat) -> dict[str, list[TokenGroup]]:

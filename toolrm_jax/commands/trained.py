@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from toolrm_jax.models.heads import RewardModel
 
 SCORE = "score.weight"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +32,12 @@ class Opened:
 
 def is_run(folder: Path) -> bool:
     """Whether `toolrm train` wrote this folder."""
-    return (folder / "checkpoints").is_dir() and (folder / settings.CONFIG_FILE).is_file()
+    return (folder / CHECKPOINTS).is_dir() and (folder / settings.CONFIG_FILE).is_file()
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether this folder is one checkpoint of a run: `RUN/checkpoints/STEP`."""
+    return folder.name.isdigit() and folder.parent.name == CHECKPOINTS and is_run(folder.parent.parent)
 
 
 def open_reward_model(folder: str | Path) -> Opened:
@@ -38,6 +45,8 @@ def open_reward_model(folder: str | Path) -> Opened:
     folder = Path(folder)
     if is_run(folder):
         return open_run(folder)[0]
+    if is_checkpoint(folder):
+        return open_run(folder.parent.parent, int(folder.name))[0]
     if (folder / "run").is_dir() and is_run(folder / "run"):
         raise ModelError(f"{folder}: a quickstart's folder; give {folder / 'run'} or {folder / 'model'}")
     opened, missing = open_folder(folder)
@@ -70,8 +79,8 @@ def run_config(folder: Path) -> Config:
         raise ConfigError(f"{file}: not the config of a run ({error}); give the folder of `toolrm train`") from None
 
 
-def open_run(folder: Path) -> tuple[Opened, int]:
-    """The newest checkpoint of a run as a model, and its step."""
+def open_run(folder: Path, step: int | None = None) -> tuple[Opened, int]:
+    """A run's checkpoint of `step`, or the newest that is not damaged, as a model; and its step. Raises ModelError."""
     import jax
     import jax.numpy as jnp
     from flax import nnx
@@ -82,7 +91,7 @@ def open_run(folder: Path) -> tuple[Opened, int]:
     from toolrm_jax.parallel.mesh import use_all_cores
     from toolrm_jax.train.checkpoints import Checkpoints
     from toolrm_jax.train.layout import TrainState
-    from toolrm_jax.train.optimizer import make_optimizer
+    from toolrm_jax.train.optimizer import judged_weights, make_optimizer
     from toolrm_jax.train.step import split
 
     use_all_cores()
@@ -98,15 +107,19 @@ def open_run(folder: Path) -> tuple[Opened, int]:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
         (TrainState(params, optimizer, jax.ShapeDtypeStruct((), jnp.int32)), frozen),
     )
-    checkpoints = Checkpoints(folder / "checkpoints", config.keep)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, config.keep, to_read=True)
     try:
-        step = checkpoints.latest()
-        if step is None:
-            raise ModelError(f"{folder}: has no checkpoint yet; train further with the same command")
-        state, frozen, _ = checkpoints.restore(step, state, frozen)
+        if step is not None:
+            found = checkpoints.restore(step, state, frozen)
+        else:
+            found = checkpoints.restore_newest(state, frozen, lambda line: print(line, file=sys.stderr))
     finally:
         checkpoints.close()
-    model = nnx.merge(graph, state.params, frozen)
+    if found is None:
+        raise ModelError(f"{folder}: has no checkpoint yet; train further with the same command")
+    state, frozen, _ = found
+    step = int(state.step)
+    model = nnx.merge(graph, judged_weights(state.params, state.optimizer), frozen)
     chat = Chat.load(folder / MODEL)
     card = file_hash(folder / CARD) if (folder / CARD).is_file() else ""
     return Opened(model, chat, json_hash([settings.as_json(config), card, step, chat.fingerprint])), step

@@ -9,6 +9,7 @@ import numpy as np
 
 from toolrm_jax.data.packing import plan
 from toolrm_jax.data.rows import Rows, lay_out, stack
+from toolrm_jax.data.store import TokenGroups
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError
 from toolrm_jax.seeding import seeded
@@ -26,23 +27,22 @@ class RowSource:
     def __init__(
         self, groups: Sequence[TokenGroup], length: int, slots: int, rows: int, epochs: int, seed: int
     ) -> None:
-        fits = [i for i, g in enumerate(groups) if g.size <= length and len(g.responses) <= slots]
+        sizes, answers = measure(groups)
+        fits = np.flatnonzero((sizes <= length) & (answers <= slots))
         self.dropped = {"longer_than_row": len(groups) - len(fits)} if len(fits) < len(groups) else {}
-        if not fits:
-            longest = max((group.size for group in groups), default=0)
+        if not len(fits):
             raise DataError(
                 f"none of {len(groups)} groups fits a row of {length} tokens and {slots} answers "
-                f"(the longest has {longest}); raise data.row_length"
-                if groups
+                f"(the longest has {sizes.max()}); raise data.row_length"
+                if len(groups)
                 else "the data set has no groups; run `toolrm prepare` first"
             )
         self.groups, self.length, self.slots = groups, length, slots
-        sizes = np.array([groups[i].size for i in fits])
-        answers = np.array([len(groups[i].responses) for i in fits])
+        self.sizes, kept = sizes, (sizes[fits], answers[fits])
         self.plan: list[tuple[int, ...]] = []
         for epoch in range(epochs):
             number = seeded(seed, "packing", epoch=epoch).getrandbits(63)
-            self.plan += [tuple(fits[i] for i in row) for row in plan(sizes, answers, length, slots, WINDOW, number)]
+            self.plan += [tuple(int(fits[i]) for i in row) for row in plan(*kept, length, slots, WINDOW, number)]
         self.plan += [()] * (-len(self.plan) % rows)
 
     def __len__(self) -> int:
@@ -51,6 +51,10 @@ class RowSource:
     def __getitem__(self, index: int) -> Rows:
         return lay_out([self.groups[i] for i in self.plan[index]], self.length, self.slots)
 
+    def empty(self, rows: int) -> Rows:
+        """So many rows without a group."""
+        return stack([lay_out([], self.length, self.slots)] * rows)
+
     def ids(self, rows: Iterable[int]) -> list[str]:
         """Ids of the groups in these rows."""
         return [self.groups[i].id for row in rows for i in self.plan[row]]
@@ -58,8 +62,17 @@ class RowSource:
     @property
     def padding(self) -> float:
         """Share of all row tokens that are padding."""
-        used = sum(self.groups[i].size for row in self.plan for i in row)
+        used = sum(int(self.sizes[i]) for row in self.plan for i in row)
         return 1 - used / (len(self.plan) * self.length)
+
+
+def measure(groups: Sequence[TokenGroup]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and answers of every group, int32 [groups]; those on disk have an index of them."""
+    if isinstance(groups, TokenGroups):
+        return groups.sizes, groups.answers
+    sizes = [(group.size, len(group.responses)) for group in groups]
+    found = np.array(sizes, np.int32).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
 
 
 class Share:

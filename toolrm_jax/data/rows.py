@@ -24,7 +24,7 @@ class Rows:
     previous: int32 [T], the index of the token before it in its own sequence (an answer's first: the context's last).
     still_right: int8 [T], of answer tokens: 1 while the answer so far could become a right one, else 0; -1 elsewhere.
     score_at: int32 [S], the index of each answer's last token; slot_group: int32 [S], 0 where the slot is empty;
-    slot_right: bool [S].
+    slot_right: bool [S]; slot_score: float32 [S], the answer's rule score.
     """
 
     tokens: Any
@@ -36,6 +36,7 @@ class Rows:
     score_at: Any
     slot_group: Any
     slot_right: Any
+    slot_score: Any
 
 
 def lay_out(groups: Sequence[TokenGroup], length: int, slots: int) -> Rows:
@@ -43,6 +44,7 @@ def lay_out(groups: Sequence[TokenGroup], length: int, slots: int) -> Rows:
     tokens, positions, group, response, previous = (np.zeros(length, np.int32) for _ in range(5))
     still_right = np.full(length, -1, np.int8)
     score_at, slot_group, slot_right = np.zeros(slots, np.int32), np.zeros(slots, np.int32), np.zeros(slots, bool)
+    slot_score = np.zeros(slots, np.float32)
     at = slot = 0
     for number, one in enumerate(groups, start=1):
         n = len(one.context)
@@ -50,6 +52,7 @@ def lay_out(groups: Sequence[TokenGroup], length: int, slots: int) -> Rows:
         tokens[span], positions[span], group[span] = one.context, np.arange(n), number
         previous[span] = np.maximum(np.arange(at - 1, at + n - 1), at)
         last, at = at + n - 1, at + n
+        slot_score[slot : slot + len(one.scores)] = one.scores
         for index, (answer, right, until) in enumerate(zip(one.responses, one.right, one.right_until()), start=1):
             m = len(answer)
             span = slice(at, at + m)
@@ -61,7 +64,7 @@ def lay_out(groups: Sequence[TokenGroup], length: int, slots: int) -> Rows:
             at += m
             score_at[slot], slot_group[slot], slot_right[slot] = at - 1, number, right
             slot += 1
-    return Rows(tokens, positions, group, response, previous, still_right, score_at, slot_group, slot_right)
+    return Rows(tokens, positions, group, response, previous, still_right, score_at, slot_group, slot_right, slot_score)
 
 
 def stack(rows: Sequence[Rows]) -> Rows:

@@ -17,7 +17,8 @@ _HEADER = struct.Struct("<I")
 class TokenGroup:
     """A context and its answers as int32 token ids. Each answer ends with the end-of-turn token.
 
-    `right[k]` says whether answer k is right; `kinds[k]` names its error type (empty where right or unknown).
+    `right[k]` says whether answer k is right; `kinds[k]` names its error type (empty where right or unknown);
+    `scores[k]` is its rule score (all may be left out: then nothing is known of them).
     """
 
     id: str
@@ -26,6 +27,7 @@ class TokenGroup:
     responses: tuple[np.ndarray, ...]
     right: tuple[bool, ...]
     kinds: tuple[str, ...]
+    scores: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.context):
@@ -34,11 +36,18 @@ class TokenGroup:
             raise DataError(f"group {self.id}: an answer has no tokens; an empty answer is the end-of-turn token alone")
         if not len(self.responses) == len(self.right) == len(self.kinds):
             raise DataError(f"group {self.id}: {len(self.responses)} answers, {len(self.right)} verdicts")
+        if self.scores and len(self.scores) != len(self.responses):
+            raise DataError(f"group {self.id}: {len(self.responses)} answers, {len(self.scores)} rule scores")
 
     @property
     def size(self) -> int:
         """Tokens in a row: the context once and every answer."""
         return len(self.context) + sum(map(len, self.responses))
+
+    @property
+    def highest(self) -> int:
+        """The highest token id."""
+        return max(int(ids.max()) for ids in (self.context, *self.responses))
 
     def right_until(self) -> tuple[int, ...]:
         """Per answer, how many of its leading tokens could still become a right one.
@@ -59,6 +68,7 @@ class TokenGroup:
             "lengths": [len(self.context), *map(len, self.responses)],
             "right": self.right,
             "kinds": self.kinds,
+            "scores": self.scores,
         }
         text = json.dumps(header, separators=(",", ":")).encode()
         ids = np.concatenate([self.context, *self.responses]).astype("<i4")
@@ -72,7 +82,7 @@ class TokenGroup:
         ids = np.frombuffer(record, "<i4", offset=_HEADER.size + length)
         context, *responses = np.split(ids, np.cumsum(header["lengths"])[:-1])
         right, kinds = tuple(header["right"]), tuple(header["kinds"])
-        return cls(header["id"], header["source"], context, tuple(responses), right, kinds)
+        return cls(header["id"], header["source"], context, tuple(responses), right, kinds, tuple(header["scores"]))
 
 
 def _common_prefix(a: np.ndarray, b: np.ndarray) -> int:

@@ -21,8 +21,9 @@ from toolrm_jax.models.placement import placed
 from toolrm_jax.parallel.mesh import data_mesh, replicate, spread
 from toolrm_jax.parallel.rules import Placed
 
-# Rows of a batch hold about this many tokens, whatever their length.
-BATCH_TOKENS = 2048
+# Tokens of a device's rows in one batch. Long rows are packed with less padding, and cost attention nothing: what is
+# not seen is not computed. A few short groups still go into a row that is not much longer than they are.
+ROW_TOKENS = 2048
 SHORTEST_ROW = 512
 SLOTS = 64
 
@@ -99,26 +100,29 @@ def _over_rows(groups: Sequence[TokenGroup], longest: int, run: Callable[[Rows],
 def _batches(groups: Sequence[TokenGroup], longest: int) -> Iterator[tuple[list[list[tuple[int, int, int]]], Rows]]:
     """Batches of rows, and for each row its pieces in order: (group, first answer, last answer + 1).
 
-    A group goes into the shortest row length (512, 1024, …) that holds it; one with very many answers is cut into
-    pieces that repeat the context.
+    Rows have ROW_TOKENS tokens, fewer where all groups need fewer, and a longer group goes into the shortest multiple
+    by two that holds it; one with very many answers is cut into pieces that repeat the context.
     """
+    devices = jax.device_count()
+    pieces = [((i, start, stop), piece) for i, g in enumerate(groups) for start, stop, piece in _pieces(g, longest)]
+    needed = sum(piece.size for _, piece in pieces) // devices
+    shortest = min(ROW_TOKENS, _power_of_two(max(needed, SHORTEST_ROW)))
     by_length: dict[int, list[tuple[tuple[int, int, int], TokenGroup]]] = {}
-    for index, group in enumerate(groups):
-        for start, stop, piece in _pieces(group, longest):
-            length = SHORTEST_ROW
-            while length < piece.size:
-                length *= 2
-            by_length.setdefault(length, []).append(((index, start, stop), piece))
+    for name, piece in pieces:
+        by_length.setdefault(max(shortest, _power_of_two(piece.size)), []).append((name, piece))
     for length, items in sorted(by_length.items()):
         sizes, answers = [piece.size for _, piece in items], [len(piece.responses) for _, piece in items]
         planned = pack(sizes, answers, length, SLOTS)
-        devices = jax.device_count()
-        count = -(-max(1, BATCH_TOKENS // length) // devices) * devices
+        count = devices * max(1, ROW_TOKENS // length)
         for at in range(0, len(planned), count):
             some = planned[at : at + count]
             rows = [lay_out([items[i][1] for i in row], length, SLOTS) for row in some]
             rows += [lay_out([], length, SLOTS)] * (count - len(some))
             yield [[items[i][0] for i in row] for row in some], stack(rows)
+
+
+def _power_of_two(size: int) -> int:
+    return 1 << (size - 1).bit_length()
 
 
 def _pieces(group: TokenGroup, longest: int) -> Iterator[tuple[int, int, TokenGroup]]:

@@ -69,11 +69,11 @@ def compile_step(
     stand_for: CPU devices that stand for accelerators of so many slices; 0: the devices are what they are.
     Raises ConfigError where the mesh does not fit devices, rows or weights.
     """
-    mesh = make_mesh(config.mesh, config.data.rows, devices, stand_for=stand_for)
+    mesh = make_mesh(config.mesh, config.data.rows // config.accumulate, devices, stand_for=stand_for)
     if config.data.row_length % mesh.shape["context"]:
         raise ConfigError(
             f"mesh.context={mesh.shape['context']}: rows of {config.data.row_length} tokens do not divide over it; "
-            f"the nearest that works is mesh.context={_nearest_divisor(config.data.row_length, mesh.shape['context'])}"
+            f"the nearest that works is mesh.context={_nearest_context(config.data.row_length, mesh)}"
         )
     frozen_layers = config.model.frozen_layers
     graph, params, frozen = split(
@@ -87,7 +87,9 @@ def compile_step(
     rows = abstract_rows(mesh, config.data.rows, config.data.row_length, config.data.slots)
     start = time.perf_counter(), time.process_time()
     if step == "train":
-        jitted = make_train_step(graph, optimizer, config.loss, dtype, config.model.remat, layout, backend)
+        jitted = make_train_step(
+            graph, optimizer, config.loss, dtype, config.model.remat, layout, backend, config.accumulate
+        )
         lowered = jitted.lower(state, frozen, rows)
         held = bytes_per_device(state.optimizer)
     else:
@@ -129,6 +131,7 @@ def abstract_rows(mesh: Mesh, rows: int, length: int, slots: int) -> Rows:
         score_at=of_slots,
         slot_group=of_slots,
         slot_right=jax.ShapeDtypeStruct((rows, slots), jnp.bool_, sharding=sharding),
+        slot_score=jax.ShapeDtypeStruct((rows, slots), jnp.float32, sharding=sharding),
     )
 
 
@@ -149,8 +152,9 @@ def _since(start: tuple[float, float]) -> tuple[float, float]:
     return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
-def _nearest_divisor(length: int, wanted: int) -> int:
-    return min((n for n in range(1, length + 1) if length % n == 0), key=lambda n: (abs(n - wanted), n))
+def _nearest_context(length: int, mesh: Mesh) -> int:
+    works = [n for n in range(1, mesh.size + 1) if length % n == 0 and mesh.size % n == 0]
+    return min(works, key=lambda n: (abs(n - mesh.shape["context"]), n))
 
 
 def _total(message: str) -> int | None:

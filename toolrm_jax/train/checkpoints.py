@@ -1,36 +1,119 @@
-"""Checkpoints by Orbax: parameters, optimiser, step, data position, config and code version; whole or absent."""
+"""Checkpoints by Orbax: parameters, optimiser, step, data position, config and code version; whole or absent.
+
+Orbax writes each under a temporary name and renames it once all processes are done, so a crash while saving leaves
+the ones before. Beside the arrays stands a sum of their bits, taken on the devices: what is read back is held against
+it, so a damaged file is seen even where it still parses, and so is a state that came back in part.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from flax import nnx
+from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 
 import toolrm_jax
-from toolrm_jax.errors import ModelError
+from toolrm_jax.errors import ConfigError, DataError, ModelError
+from toolrm_jax.parallel import hosts
+from toolrm_jax.train.fingerprint import fingerprint
 from toolrm_jax.train.layout import TrainState
+
+LOWER_IS_BETTER = ("loss", "ranking", "token_error", "next_token")
+
+
+class DamagedCheckpoint(ModelError):
+    """A checkpoint whose files cannot be read, or do not hold what was saved."""
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Orbax warns that a folder it is asked to only read is only read."""
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `folder`, saved in the background and named by their step."""
+    """The checkpoints of one run, in `folder`, saved in the background and named by their step.
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-        self.folder = folder
-        self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
+    Kept are the newest `keep`, each of a step that `keep_every` divides, and the best by the held-out metric
+    `keep_best`. `to_read` makes no folder and changes nothing.
+    """
 
-    def save(self, state: TrainState, frozen: nnx.State, data: dict[str, Any], config: dict[str, Any]) -> None:
-        """Start saving; returns once the values are copied, before they are on disk."""
-        about = {"config": config, "version": toolrm_jax.__version__}
+    def __init__(
+        self,
+        folder: Path,
+        keep: int,
+        keep_every: int | None = None,
+        keep_best: str | None = None,
+        to_read: bool = False,
+    ) -> None:
+        if keep < 1:
+            raise ConfigError(f"keep={keep}: a run keeps at least its newest checkpoint; say keep=1 or more")
+        best = _Best(keep_best)
+        policies: list[preserve.PreservationPolicy] = [preserve.LatestN(keep), best]
+        if keep_every:
+            policies.append(preserve.EveryNSteps(keep_every))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=preserve.AnyPreservationPolicy(policies),
+            save_interval_steps=0 if to_read else 1,
+            create=not to_read,
+            read_only=to_read,
+            cleanup_tmp_directories=not to_read,
+        )
+        self.folder, self.best = folder, best
+        self.saving: int | None = None
+        try:
+            with _no_warnings() if to_read else contextlib.nullcontext():
+                self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be made ({error.strerror}); name another output folder") from error
+        if keep_best and not to_read:
+            for step in self.manager.all_steps():
+                # One that cannot be read is never the best; whether it is damaged is seen where it is restored.
+                with contextlib.suppress(Exception):
+                    best.measured[step] = self._read_json(step)[0]["measured"]
+
+    def save(
+        self,
+        state: TrainState,
+        frozen: nnx.State,
+        data: dict[str, Any],
+        config: dict[str, Any],
+        measured: dict[str, float] | None = None,
+    ) -> None:
+        """Start saving; returns once the values are copied, before they are on disk.
+
+        measured: what the held-out groups say of this state. Raises DataError where a save fails, this or the last.
+        """
+        arrays = _arrays(state, frozen)
+        step = int(jax.device_get(state.step))
+        about = {
+            "config": config,
+            "version": toolrm_jax.__version__,
+            "arrays": _shapes(arrays),
+            "fingerprint": fingerprint(arrays),
+            "measured": measured or {},
+        }
         items = ocp.args.Composite(
-            arrays=ocp.args.StandardSave(_arrays(state, frozen)),
+            arrays=ocp.args.StandardSave(arrays),
             data=ocp.args.JsonSave(data),
             about=ocp.args.JsonSave(about),
         )
-        self.manager.save(int(state.step), args=items)
+        self.best.measured[step] = measured or {}
+        self._writing(lambda: self.manager.save(step, args=items))
+        self.saving = step
 
     def latest(self) -> int | None:
         """Step of the newest whole checkpoint, None where there is none."""
@@ -39,27 +122,116 @@ class Checkpoints:
     def restore(self, step: int, state: TrainState, frozen: nnx.State) -> tuple[TrainState, nnx.State, dict[str, Any]]:
         """The checkpoint of `step`, with shapes and shardings of the given state; and the data position.
 
-        Raises ModelError where the shapes are not those of the given state.
+        Raises ModelError where the shapes are not those of the given state, DamagedCheckpoint where what is read is
+        not what was saved.
         """
-        want = jax.tree.map(ocp.utils.to_shape_dtype_struct, _arrays(state, frozen))
+        arrays, want = None, _arrays(state, frozen)
+        fault = None
         try:
-            found = self.manager.restore(
-                step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(want), data=ocp.args.JsonRestore())
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            line = str(error).splitlines()[0][:200]
-            raise ModelError(
-                f"{self.folder}/{step}: not a checkpoint of this model ({line}); give another output folder"
-            ) from None
-        arrays = found.arrays
+            about, data = self._read_json(step)
+            _check_same(about["arrays"], _shapes(want), self.folder / str(step))
+            shaped = jax.tree.map(ocp.utils.to_shape_dtype_struct, want)
+            found = self.manager.restore(step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(shaped)))
+            arrays = found.arrays
+            if changed := [
+                name for name, value in fingerprint(arrays).items() if value != about["fingerprint"].get(name)
+            ]:
+                fault = f"{changed[0]} is not what was saved"
+        except ModelError:
+            raise
+        except Exception as error:
+            # Orbax and TensorStore raise many kinds for files that are cut off, missing or overwritten.
+            fault = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        if hosts.any_process(fault is not None):
+            raise DamagedCheckpoint(f"{self.folder / str(step)}: damaged ({fault or 'as another process found'})")
+        assert arrays is not None
         nnx.replace_by_pure_dict(state.params, arrays["params"])
         nnx.replace_by_pure_dict(frozen, arrays["frozen"])
         optimizer = jax.tree.unflatten(jax.tree.structure(state.optimizer), jax.tree.leaves(arrays["optimizer"]))
-        return TrainState(state.params, optimizer, arrays["step"]), frozen, found.data
+        return TrainState(state.params, optimizer, arrays["step"]), frozen, data
+
+    def restore_newest(
+        self, state: TrainState, frozen: nnx.State, say: Callable[[str], None], set_aside: bool = False
+    ) -> tuple[TrainState, nnx.State, dict[str, Any]] | None:
+        """The newest checkpoint that is not damaged; None where there is none at all.
+
+        Each damaged one is told of and, with `set_aside`, moved into `damaged/` beside the folder, so that its step
+        can be saved again. Raises ModelError where all are damaged.
+        """
+        steps = sorted(self.manager.all_steps(), reverse=True)
+        damaged = []
+        for step in steps:
+            try:
+                found = self.restore(step, state, frozen)
+            except DamagedCheckpoint as error:
+                damaged.append(step)
+                say(f"{error}; trying the one before")
+                continue
+            if set_aside and damaged:
+                self._set_aside(damaged)
+            return found
+        if steps:
+            raise ModelError(
+                f"{self.folder}: all {len(steps)} checkpoints are damaged; put back a copy, or say overwrite=true"
+            )
+        return None
+
+    def wait(self) -> None:
+        """Wait for saves under way. Raises DataError where one fails."""
+        self._writing(self.manager.wait_until_finished)
 
     def close(self) -> None:
-        """Wait for saves under way."""
-        self.manager.close()
+        """Wait for saves under way, and let go of the folder. Raises DataError where one fails."""
+        self._writing(self.manager.close)
+
+    def _read_json(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        read = ocp.args.Composite(about=ocp.args.JsonRestore(), data=ocp.args.JsonRestore())
+        found = self.manager.restore(step, args=read)
+        return found.about, found.data
+
+    def _set_aside(self, steps: list[int]) -> None:
+        if hosts.is_first():
+            aside = self.folder.parent / "damaged"
+            aside.mkdir(exist_ok=True)
+            for step in steps:
+                name = next(
+                    name for n in range(1000) if not (name := aside / (f"{step}-{n}" if n else f"{step}")).exists()
+                )
+                (self.folder / str(step)).rename(name)
+        hosts.first_then_all(lambda: None)
+        self.manager.reload()
+
+    def _writing(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except (OSError, ValueError, RuntimeError, ocp.checkpoint_manager.StepAlreadyExistsError) as error:
+            kept = [step for step in self.manager.all_steps(read=True) if step != self.saving]
+            line = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+            full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+            way = "free space on the disk" if full else "see that the folder can be written to"
+            before = f"that of step {max(kept)} is whole" if kept else "there is none before it"
+            raise DataError(
+                f"{self.folder}: a checkpoint could not be saved ({line}); {before}; {way} and start the same command"
+            ) from error
+
+
+class _Best(preserve.PreservationPolicy):
+    """Keeps the checkpoint with the best value of one held-out metric, the newest of equals; without a metric, none."""
+
+    def __init__(self, metric: str | None) -> None:
+        self.metric = metric
+        self.sign = -1 if metric in LOWER_IS_BETTER else 1
+        self.measured: dict[int, dict[str, float]] = {}
+
+    def should_preserve(self, checkpoints: Any, *, context: preserve.PreservationContext) -> list[bool]:
+        steps = [info.step for info in checkpoints]
+        known = [
+            (self.sign * found[self.metric], step)
+            for step in steps
+            if self.metric and self.metric in (found := self.measured.get(step, {}))
+        ]
+        best = max(known)[1] if known else None
+        return [step == best for step in steps]
 
 
 def _arrays(state: TrainState, frozen: nnx.State) -> dict[str, Any]:
@@ -70,3 +242,23 @@ def _arrays(state: TrainState, frozen: nnx.State) -> dict[str, Any]:
         "optimizer": {f"{i:04d}": leaf for i, leaf in enumerate(jax.tree.leaves(state.optimizer))},
         "step": state.step,
     }
+
+
+def _shapes(arrays: dict[str, Any]) -> dict[str, list[Any]]:
+    """Shape and dtype of every array by its dotted name."""
+    flat = jax.tree.leaves_with_path(arrays)
+    return {_name(path): [*map(int, leaf.shape), str(leaf.dtype)] for path, leaf in flat}
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return ".".join(str(getattr(key, "key", key)) for key in path)
+
+
+def _check_same(saved: dict[str, list[Any]], asked: dict[str, list[Any]], where: Path) -> None:
+    for name in sorted({*saved, *asked}, key=lambda name: (name.startswith("optimizer"), name)):
+        if saved.get(name) != asked.get(name):
+            there, here = ("x".join(map(str, side[name])) if name in side else "absent" for side in (saved, asked))
+            raise ModelError(
+                f"{where}: not a checkpoint of this model ({name} is {there}, asked for {here}); "
+                f"give another output folder"
+            )

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 import chz
+from jax.sharding import Mesh
 
+from toolrm_jax.errors import ConfigError
 from toolrm_jax.models.attention_backend import Name as Backend
 from toolrm_jax.models.remat import Remat
-from toolrm_jax.parallel.mesh import MeshConfig
+from toolrm_jax.parallel.mesh import MeshConfig, make_mesh
 from toolrm_jax.train.head_fit import HeadFit
 from toolrm_jax.train.loss import LossWeights
 from toolrm_jax.train.optimizer import OptimizerConfig
+from toolrm_jax.train.profiling import ProfileConfig
 
 
 @chz.chz
@@ -22,7 +25,7 @@ class ModelConfig:
     layers: int | None = None  # keep only so many of the lowest layers; None: all
     frozen_layers: int = 0  # lowest layers left as they are, and with them the embedding
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # on a CPU use float32: it has no faster bfloat16
-    attention: Backend = "auto"  # auto: the kernel made for the accelerator; on a CPU plain XLA
+    attention: Backend = "auto"  # auto: the kernel made for the device
     remat: Remat = "none"  # what the backward pass makes again: less memory, up to a third more work
 
 
@@ -50,8 +53,51 @@ class TrainConfig:
     loss: LossWeights = chz.field(default_factory=LossWeights)
     head_fit: HeadFit = chz.field(default_factory=HeadFit)
     mesh: MeshConfig = chz.field(default_factory=MeshConfig)
+    profile: ProfileConfig = chz.field(default_factory=ProfileConfig)
     seed: int = 0
     steps: int | None = None  # stop after so many, with the schedule fitted to them; else all epochs
+    accumulate: int = 1  # compute a step's rows in so many parts, one after the other: less memory, the same result
     evaluate_every: int = 50  # steps
     save_every: int = 100  # steps
     keep: int = 2  # newest checkpoints kept
+    keep_every: int | None = None  # and each whose step this divides
+    keep_best: str | None = None  # and the best by this held-out metric, such as correct; saves then measure it
+    stall_after: float = 600.0  # seconds without progress after which each host says what it waits for
+    compile_cache: bool = True  # compiled steps are kept in `output`, so that a restart does not compile again
+    wandb: str | None = None  # also log to this Weights & Biases project (needs the package wandb)
+
+
+MAY_CHANGE = (
+    "output",
+    "mesh",
+    "profile",
+    "accumulate",
+    "keep",
+    "keep_every",
+    "keep_best",
+    "stall_after",
+    "compile_cache",
+    "wandb",
+)
+"""Settings that may differ when a run goes on: where and how it is computed and kept, not what."""
+
+
+def run_mesh(config: TrainConfig) -> Mesh:
+    """The mesh of a run, on which the rows of each of its parts divide. Raises ConfigError, also for other settings."""
+    data = config.data
+    positive = {"accumulate": config.accumulate, "evaluate_every": config.evaluate_every}
+    positive |= {"save_every": config.save_every, "keep": config.keep, "data.rows": data.rows}
+    positive |= {"data.epochs": data.epochs, "data.row_length": data.row_length, "data.slots": data.slots}
+    for name, value in (positive | {"keep_every": config.keep_every, "steps": config.steps}).items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}={value}: expected a positive whole number")
+    if data.rows % config.accumulate:
+        raise ConfigError(f"accumulate={config.accumulate}: data.rows={data.rows} do not divide into so many parts")
+    config.loss.check()
+    config.profile.span()
+    try:
+        return make_mesh(config.mesh, data.rows // config.accumulate)
+    except ConfigError as error:
+        if config.accumulate > 1 and "data.rows" in str(error):
+            raise ConfigError(f"{error} for each of accumulate={config.accumulate} parts") from None
+        raise

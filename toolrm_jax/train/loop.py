@@ -1,10 +1,15 @@
-"""The training loop: restore, then evaluate, take a batch, step, record and save until done or asked to stop."""
+"""The training loop: restore, then take a batch, step, record, evaluate and save until done or asked to stop.
+
+A step's place in the run is one number, whatever the number of processes. What a checkpoint of step t stands for is
+on disk before it: the records up to t. So a run that is killed at any moment and started again ends as one that was
+not, bit for bit (tests/train/test_survival.py).
+"""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,175 +19,243 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from toolrm_jax.data.dataset import RowSource, batches
+from toolrm_jax.data.dataset import batches
+from toolrm_jax.data.rows import Rows
 from toolrm_jax.data.tokens import TokenGroup
-from toolrm_jax.errors import DataError, ToolrmError
+from toolrm_jax.errors import DataError, ModelError
 from toolrm_jax.models.attention_backend import Backend, choose_backend, self_check
 from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.models.heads import RewardModel
 from toolrm_jax.models.placement import placed
 from toolrm_jax.parallel import hosts
-from toolrm_jax.parallel.mesh import make_mesh, rows_of_process, spread
-from toolrm_jax.seeding import seeded
+from toolrm_jax.parallel.mesh import rows_of_process, spread
 from toolrm_jax.train.checkpoints import Checkpoints
-from toolrm_jax.train.config import TrainConfig
+from toolrm_jax.train.config import TrainConfig, run_mesh
 from toolrm_jax.train.head_fit import make_fit
+from toolrm_jax.train.held_out import held_out_evaluation
 from toolrm_jax.train.layout import Layout, TrainState
-from toolrm_jax.train.metrics import MetricLog
-from toolrm_jax.train.optimizer import make_optimizer, schedule
+from toolrm_jax.train.metrics import MetricLog, start_wandb
+from toolrm_jax.train.optimizer import judged_weights, make_optimizer, schedule
+from toolrm_jax.train.profiling import Profile
+from toolrm_jax.train.recorder import StepRecorder
+from toolrm_jax.train.run_rows import check_tokens, row_source
 from toolrm_jax.train.signals import stop_requests
-from toolrm_jax.train.step import make_eval_step, make_train_step, split
+from toolrm_jax.train.startup import Startup
+from toolrm_jax.train.step import make_train_step, split
+from toolrm_jax.train.votes import Vote, Votes
+from toolrm_jax.train.watch import Watch
 
-
-class NotFinite(ToolrmError):
-    """The loss or a gradient became infinite or not a number."""
+StepFunction = Callable[[TrainState, nnx.State, Rows], tuple[TrainState, dict[str, Any]]]
 
 
 def train(
-    config: TrainConfig, model: RewardModel, groups: Sequence[TokenGroup], held_out: Sequence[TokenGroup]
+    config: TrainConfig,
+    model: RewardModel,
+    groups: Sequence[TokenGroup],
+    held_out: Sequence[TokenGroup],
+    startup: Startup | None = None,
 ) -> bool:
     """Train `model` on `groups`, with checkpoints and metrics under `config.output`. True if it came to its end.
 
     Goes on from the newest checkpoint of that folder. False: a signal asked to stop, and the state was saved.
     """
-    folder = Path(config.output)
-    data = config.data
-    source = RowSource(groups, data.row_length, data.slots, data.rows, data.epochs, config.seed)
-    steps = len(source) // data.rows
-    if config.steps is not None:
-        if config.steps > steps:
-            raise DataError(f"steps={config.steps}, but {data.epochs} epoch(s) give only {steps}; raise data.epochs")
-        steps = config.steps
-    mesh = make_mesh(config.mesh, data.rows)
-    iterator = iter(batches(source, data.rows, rows_of_process(mesh, data.rows)))
+    try:
+        with stop_requests() as stop, ExitStack() as stack:
+            run = _Run(config, model, groups, held_out, startup or Startup(), stack)
+            return run.to_its_end(lambda: stop.asked)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise ModelError(f"a step does not fit the devices' memory; {SMALLER}; the last checkpoint is kept") from None
 
-    graph, *values = split(model)
-    optimizer = make_optimizer(config.optimizer, steps)
-    layout = Layout.of(mesh, model.config, model.trunk.frozen_layers, *values, optimizer)
-    state, frozen = layout.first_state(*values, optimizer)
-    dtype = jnp.dtype(config.model.compute_dtype)
-    backend = choose_backend(config.model.attention)
-    step_fn = make_train_step(graph, optimizer, config.loss, dtype, config.model.remat, layout, backend)
-    evaluate = held_out_evaluation(config, layout, graph, dtype, backend, held_out)
-    resolved = chz.asdict(config)
 
-    checkpoints = Checkpoints(folder / "checkpoints", config.keep)
-    start = checkpoints.latest() or 0
-    if start:
-        state, frozen, position = checkpoints.restore(start, state, frozen)
-        iterator.set_state(position)
-    elif config.head_fit.steps:
-        fit = make_fit(graph, config.head_fit, dtype, layout, backend)
-        first = islice(batches(source, data.rows, rows_of_process(mesh, data.rows)), config.head_fit.steps)
-        state = state.replace(params=fit(state.params, frozen, (spread(mesh, rows) for rows in first)))
+class _Run:
+    """One process's part of a run: everything that is made once, and the loop over it."""
 
-    def save(done: int) -> None:
-        if checkpoints.latest() != done:
-            checkpoints.save(state, frozen, iterator.get_state(), resolved)
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: RewardModel,
+        groups: Sequence[TokenGroup],
+        held_out: Sequence[TokenGroup],
+        startup: Startup,
+        stack: ExitStack,
+    ) -> None:
+        self.config, self.model, self.startup = config, model, startup
+        folder, data = Path(config.output), config.data
+        self.mesh = run_mesh(config)
+        self.source = row_source(config, groups)
+        for each in (groups, held_out):
+            check_tokens(each, model.config.vocab_size)
+        self.steps = config.steps or len(self.source) // data.rows
+        self.mine = rows_of_process(self.mesh, data.rows)
+        self.iterator = iter(batches(self.source, data.rows, self.mine))
 
-    # Every process keeps its own record; the first one's is the run's.
-    record = folder if hosts.is_first() else folder / "hosts" / str(jax.process_index())
-    with MetricLog(record, start, steps) as log, stop_requests() as stop:
-        if start:
-            log.say(f"going on from step {start}")
-        log.say(checked(backend, model.config, layout, dtype))
-        for reason, count in source.dropped.items():
-            log.say(f"{count} of {len(groups)} groups left out: {reason}")
-        recorder = StepRecorder(log, schedule(config.optimizer, steps), source, data.rows)
-        for done in range(start, steps):
-            if done % config.evaluate_every == 0:
-                recorder.flush()
-                log.write("held_out", done, evaluate(state, frozen))
-                recorder.restart_clock()
-            state, metrics = step_fn(state, frozen, spread(mesh, next(iterator)))
-            # The numbers of the step before are fetched now, while this one runs.
-            recorder.flush()
-            recorder.record(done + 1, metrics)
-            stopping = hosts.any_process(stop.asked)
-            if stopping or (done + 1) % config.save_every == 0:
-                recorder.flush()
-                save(done + 1)
-                recorder.restart_clock()
+        graph, *values = split(model)
+        optimizer = make_optimizer(config.optimizer, self.steps)
+        layout = Layout.of(self.mesh, model.config, model.trunk.frozen_layers, *values, optimizer)
+        with startup.part("placing weights"):
+            self.state, self.frozen = layout.first_state(*values, optimizer)
+        dtype = jnp.dtype(config.model.compute_dtype)
+        backend = choose_backend(config.model.attention)
+        self.step_function: StepFunction = make_train_step(
+            graph, optimizer, config.loss, dtype, config.model.remat, layout, backend, config.accumulate
+        )
+        self.evaluate = held_out_evaluation(config, layout, graph, dtype, backend, held_out)
+        self.resolved = chz.asdict(config)
+        self.votes = Votes(self.mesh)
+        self.profile = Profile(config.profile, folder)
+        self.watch = stack.enter_context(Watch(config.stall_after))
+
+        said: list[str] = []
+        self.checkpoints = Checkpoints(folder / "checkpoints", config.keep, config.keep_every, config.keep_best)
+        stack.callback(self.checkpoints.close)
+        with startup.part("restoring"):
+            found = self.checkpoints.restore_newest(self.state, self.frozen, said.append, set_aside=True)
+        # Whether the held-out groups were judged at the first step of this start.
+        self.start, self.judged = 0, False
+        if found is not None:
+            self.state, self.frozen, position = found
+            self.start, self.judged = int(jax.device_get(self.state.step)), position["judged"]
+            self.iterator.set_state(position["rows"])
+            said.append(f"going on from step {self.start}")
+        elif config.head_fit.steps:
+            with startup.part("fitting the head"):
+                fit = make_fit(graph, config.head_fit, dtype, layout, backend)
+                first = islice(batches(self.source, data.rows, self.mine), config.head_fit.steps)
+                fitted = fit(self.state.params, self.frozen, (spread(self.mesh, rows) for rows in first))
+            self.state = self.state.replace(params=fitted)
+
+        # Every process keeps its own record; the first one's is the run's.
+        record = folder if hosts.is_first() else folder / "hosts" / str(jax.process_index())
+        wandb = start_wandb(config.wandb, folder, self.resolved) if config.wandb and hosts.is_first() else None
+        self.log = stack.enter_context(MetricLog(record, self.start, self.steps, wandb))
+        # All at once: to ask the schedule at each step would send the devices a computation of its own.
+        rates = jax.device_get(jax.jit(jax.vmap(schedule(config.optimizer, self.steps)))(jnp.arange(self.steps)))
+        devices = list(self.mesh.devices.flat)
+        self.recorder = StepRecorder(
+            self.log, rates, self.source, data.rows, model.config, model.trunk.frozen_layers, devices
+        )
+        with startup.part("attention self-check"):
+            said.append(checked(backend, model.config, layout, dtype))
+        said += [f"{count} of {len(groups)} groups left out: {why}" for why, count in self.source.dropped.items()]
+        for line in said:
+            self.log.say(line)
+
+    def to_its_end(self, asked_to_stop: Callable[[], bool]) -> bool:
+        """Run the steps that are left. False: stopped by a signal."""
+        if not self.judged:
+            with self.startup.part("judging held-out groups"):
+                self._judge(self.start)
+        if self.start < self.steps:
+            with self.startup.part("compiling"), self.watch.at("the compiler", self.start + 1):
+                self._compile()
+            self.recorder.restart_clock()
+        for step in range(self.start + 1, self.steps + 1):
+            vote = self._step(step, asked_to_stop)
+            if step == self.start + 1:
+                self.recorder.flush()
+                self.log.say(self.startup.line())
+            if (line := self.profile.after(step, self.state.step)) is not None:
+                self.log.say(line)
+            stopping = vote is Vote.STOP and step < self.steps
+            # Who stops may have seconds left: then the state is saved first, and judged when the run goes on.
+            measured = self._judge(step) if self._due(step) and not stopping else None
+            if stopping or step == self.steps or step % self.config.save_every == 0:
+                self._save(step, measured)
             if stopping:
-                log.say(f"stopped at step {done + 1} of {steps}; the same command goes on from here")
-                break
-        recorder.flush()
-        finished = int(state.step) >= steps
-        if finished:
-            if start < steps:
-                log.write("held_out", steps, evaluate(state, frozen))
-            save(steps)
-        checkpoints.close()
-    if finished:
-        nnx.update(model, state.params, frozen)
-    return finished
+                self.log.say(f"stopped at step {step} of {self.steps}; the same command goes on from here")
+                self.checkpoints.wait()
+                return False
+        with self.watch.at("the checkpoint to be written", self.steps):
+            self.checkpoints.wait()
+        nnx.update(self.model, judged_weights(self.state.params, self.state.optimizer), self.frozen)
+        return True
 
-
-class StepRecorder:
-    """Holds the numbers of the newest step until they are fetched, one step later."""
-
-    def __init__(self, log: MetricLog, rates: Callable[[int], Any], source: RowSource, rows: int) -> None:
-        self.log, self.rates, self.source, self.rows = log, rates, source, rows
-        self.waiting: tuple[int, dict[str, Any]] | None = None
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        """Leave the time until now out of the next step's speed."""
-        self.clock = time.perf_counter()
-
-    def record(self, step: int, metrics: dict[str, Any]) -> None:
-        """Take a dispatched step's numbers, still being computed."""
-        self.waiting = step, metrics
-
-    def flush(self) -> None:
-        """Write the waiting numbers, if any. Raises NotFinite, with the ids of the step's groups."""
-        if self.waiting is None:
-            return
-        (step, metrics), self.waiting = self.waiting, None
-        loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            ids = self.source.ids(range((step - 1) * self.rows, step * self.rows))
-            raise NotFinite(
-                f"step {step}: loss {loss}, gradient norm {norm} on groups {', '.join(ids[:8])}"
-                f"{' …' if len(ids) > 8 else ''}; the last checkpoint is kept: lower optimizer.learning_rate"
+    def _step(self, step: int, asked_to_stop: Callable[[], bool]) -> Vote:
+        """Dispatch a step, and meanwhile write down the one before; gives what all processes voted."""
+        batch, waited, fault = self._take(step)
+        self.profile.before(step)
+        with guarded():
+            cast = self.votes.cast(Vote.NO_DATA if fault else Vote.STOP if asked_to_stop() else Vote.GO_ON)
+            self.state, metrics = self.step_function(self.state, self.frozen, spread(self.mesh, batch))
+        with self.watch.at("the devices, and with them the other processes", step):
+            self.recorder.flush()
+            agreed = self.votes.agreed(cast)
+        if agreed is Vote.NO_DATA:
+            raise DataError(
+                f"step {step}: {fault or 'another process could not read its rows; see there'}; nothing of this step "
+                f"is kept, and the same command goes on from the last checkpoint"
             )
-        now = time.perf_counter()
-        tokens, groups = int(metrics["tokens"]), int(metrics["groups"])
-        speed = tokens / (now - self.clock)
-        self.clock = now
-        values = {"loss": loss, "gradient_norm": norm, "learning_rate": float(self.rates(step - 1))}
-        values |= metrics["sums"].means() | {"groups": groups, "tokens": tokens, "tokens_per_second": speed}
-        self.log.write("train", step, values)
-        shown = {"loss": f"{loss:.3f}", "acc": f"{values.get('correct', math.nan):.2f}", "tok/s": f"{speed:.0f}"}
-        self.log.advance(step, shown)
+        self.recorder.record(step, metrics, waited)
+        # Alone, there is no need to wait for the next step's vote.
+        return Vote.STOP if self.votes.alone and asked_to_stop() else agreed
+
+    def _take(self, step: int) -> tuple[Rows, float, str | None]:
+        """This process's rows of a step, the seconds they took, and what is wrong; then the rows are empty ones.
+
+        The other processes are in the step already, so this one takes part in it and says so by its vote.
+        """
+        clock = Startup()
+        with self.watch.at("the data loader", step), clock.part("rows"):
+            try:
+                batch, fault = next(self.iterator), None
+            except StopIteration:
+                batch, fault = None, "the data loader ran dry before the last step"
+            except Exception as error:
+                batch, fault = None, f"the data loader failed ({type(error).__name__}: {error})"
+        return batch or self.source.empty(len(self.mine)), clock.parts["rows"], fault
+
+    def _compile(self) -> None:
+        """Compile the step for its rows. Raises ModelError where the devices cannot hold it."""
+        rows = spread(self.mesh, self.source.empty(len(self.mine)))
+        compiled = self.step_function.lower(self.state, self.frozen, rows).compile()  # type: ignore[attr-defined]
+        need, have = compiled.memory_analysis(), self.mesh.devices.flat[0].memory_stats() or {}
+        if need is not None and "bytes_limit" in have:
+            total = (need.argument_size_in_bytes + need.temp_size_in_bytes) / GIB
+            limit = have["bytes_limit"] / GIB
+            if total > limit:
+                raise ModelError(f"a step needs {total:.1f} GiB of each device, which has {limit:.1f}; {SMALLER}")
+        self.step_function = compiled
+
+    def _due(self, step: int) -> bool:
+        """Whether the held-out groups are judged after `step`; if the best is kept, then for each checkpoint."""
+        config = self.config
+        at_save = config.keep_best is not None and step % config.save_every == 0
+        return step in (0, self.steps) or step % config.evaluate_every == 0 or at_save
+
+    def _judge(self, step: int) -> dict[str, float]:
+        """Judge the held-out groups with the state after `step`, and write it down."""
+        with self.watch.at("the held-out groups to be judged", step):
+            self.recorder.flush()
+            measured = self.evaluate(self.state, self.frozen)
+        self.log.write("held_out", step, measured)
+        self.recorder.restart_clock()
+        return measured
+
+    def _save(self, step: int, measured: dict[str, float] | None) -> None:
+        """Start saving the state after `step`, whose numbers are finite and on disk by then."""
+        self.recorder.flush()
+        self.log.sync()
+        position = {"rows": self.iterator.get_state(), "judged": measured is not None or not self._due(step)}
+        metrics = {name: value for name, value in (measured or {}).items() if math.isfinite(value)} or None
+        with self.watch.at("the checkpoint before to be written", step):
+            self.checkpoints.save(self.state, self.frozen, position, self.resolved, metrics)
+        self.recorder.restart_clock()
+
+
+GIB = 2**30
+SMALLER = "lower data.rows or data.row_length, raise accumulate, or set model.remat=full"
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Inside, values move between host and devices only where the code says so."""
+    with jax.transfer_guard("disallow"):
+        yield
 
 
 def checked(backend: Backend, shape: TrunkConfig, layout: Layout, dtype: jnp.dtype) -> str:
     """The line of the attention backend's self-check, on the run's mesh. Raises ModelError where it fails."""
     with placed(layout.placed):
         return self_check(backend, shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim, dtype)
-
-
-def held_out_evaluation(
-    config: TrainConfig,
-    layout: Layout,
-    graph: Any,
-    dtype: jnp.dtype,
-    backend: Backend,
-    held_out: Sequence[TokenGroup],
-) -> Callable[[TrainState, Any], dict[str, float]]:
-    """A function of the state that gives loss and accuracy on a sample of the held-out groups, the same in every run.
-
-    A sample, since groups stand in the order of their tasks' ids: the first ones are all of one category.
-    """
-    data = config.data
-    drawn = sorted(held_out, key=lambda group: seeded(0, "held out during training", group.id).random())
-    source = RowSource(drawn[: data.held_out_groups], data.row_length, data.slots, data.rows, 1, 0)
-    step = make_eval_step(graph, config.loss, dtype, layout, backend)
-    mine = rows_of_process(layout.mesh, data.rows)
-
-    def evaluate(state: TrainState, frozen: Any) -> dict[str, float]:
-        sums = [step(state.params, frozen, spread(layout.mesh, rows)) for rows in batches(source, data.rows, mine)]
-        return jax.tree.map(lambda *parts: sum(parts), *sums).means()
-
-    return evaluate

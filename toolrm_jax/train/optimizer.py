@@ -1,9 +1,12 @@
-"""AdamW with warm-up and cosine decay, clipping, and no decay on norms and biases."""
+"""AdamW with warm-up and cosine decay, clipping, no decay on norms and biases, and a running mean of the weights."""
 
 from __future__ import annotations
 
+from typing import Any, Literal, NamedTuple
+
 import chz
 import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 
@@ -20,6 +23,8 @@ class OptimizerConfig:
     beta2: float = 0.95
     weight_decay: float = 0.0
     clip: float = 1.0  # largest global norm of the gradients
+    ema: float = 0.0  # decay of a running mean of the weights, which is then judged and exported; 0: none
+    first_moment: Literal["weights", "bfloat16"] = "weights"  # dtype of Adam's first moment: the weights' own, or half
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -51,10 +56,34 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
             lambda path, value: value * (config.head_multiplier if _name(path) == "score" else 1.0), updates
         )
 
+    first_moment = jnp.bfloat16 if config.first_moment == "bfloat16" else None
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
-        optax.scale_by_adam(b1=config.beta1, b2=config.beta2),
+        optax.scale_by_adam(b1=config.beta1, b2=config.beta2, mu_dtype=first_moment),
         optax.add_decayed_weights(config.weight_decay, mask=decayed),
         optax.stateless(lambda updates, _: scale_head(updates)),
         optax.scale_by_learning_rate(schedule(config, steps)),
+        *([keep_mean(config.ema)] if config.ema else []),
     )
+
+
+class Mean(NamedTuple):
+    """The running mean of the weights."""
+
+    mean: nnx.State
+
+
+def keep_mean(decay: float) -> optax.GradientTransformation:
+    """Leaves updates as they are and keeps decay x mean + (1 - decay) x weights, from the first weights on."""
+
+    def update(updates: nnx.State, state: Mean, params: nnx.State | None = None) -> tuple[nnx.State, Mean]:
+        assert params is not None
+        after = optax.apply_updates(params, updates)
+        return updates, Mean(jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, state.mean, after))
+
+    return optax.GradientTransformation(lambda params: Mean(jax.tree.map(jnp.array, params)), update)
+
+
+def judged_weights(params: nnx.State, optimizer: Any) -> nnx.State:
+    """The weights that a model is judged and exported with: their running mean where the optimiser keeps one."""
+    return next((part.mean for part in optimizer if isinstance(part, Mean)), params)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jaxtyping import Array, Float
 
 from toolrm_jax.data.rows import Rows
 from toolrm_jax.models.attention import Visible
@@ -16,8 +17,9 @@ from toolrm_jax.models.attention_backend import Backend
 from toolrm_jax.models.heads import RewardModel
 from toolrm_jax.models.placement import placed
 from toolrm_jax.models.remat import Remat
+from toolrm_jax.train.accumulate import in_parts
 from toolrm_jax.train.layout import Layout, TrainState
-from toolrm_jax.train.loss import LossWeights, Sums, ranking_sums, right_answer_tokens, token_error_sum
+from toolrm_jax.train.loss import LossWeights, Sums, count, next_token_at, ranking_sums, token_error_sums, total_loss
 
 
 def is_trained(model: RewardModel) -> Callable[[tuple, Any], bool]:
@@ -52,31 +54,39 @@ def loss_sums(
     backend: Backend | None = None,
 ) -> Sums:
     """All parts of the loss over a batch, as sums. A part of weight zero is not computed and reads zero."""
+    return scored_sums(model, rows, weights, dtype, remat, backend)[0]
+
+
+def scored_sums(
+    model: RewardModel,
+    rows: Rows,
+    weights: LossWeights,
+    dtype: jnp.dtype,
+    remat: Remat = "none",
+    backend: Backend | None = None,
+) -> tuple[Sums, Float[Array, "B S"]]:
+    """The same, and the score in every answer slot."""
     visible = Visible(rows.group, rows.response)
     hidden, rewards, balance = model.with_balance(rows.tokens, rows.positions, visible, dtype, remat, backend)
-    ranking = ranking_sums(jnp.take_along_axis(rewards, rows.score_at, axis=1), rows)
-    zero = jnp.zeros(())
-    token_error = token_error_sum(rewards, rows, ranking["groups"]) if weights.token_error else zero
-    next_token = next_tokens = zero
-    if weights.next_token:
-        # Right answers are well under half of a row; the first half of the row's length of their tokens is taken.
-        chosen = right_answer_tokens(rows)
-        at = jax.vmap(lambda mask: jnp.nonzero(mask, size=mask.shape[0] // 2, fill_value=-1)[0])(chosen)
-        source = jnp.take_along_axis(rows.previous, jnp.maximum(at, 0), axis=1)
-        target = jnp.take_along_axis(rows.tokens, jnp.maximum(at, 0), axis=1)
-        counted = at >= 0
-        next_token = -jnp.sum(jnp.where(counted, model.log_probabilities(hidden, source, target), 0))
-        next_tokens = jnp.sum(counted).astype(jnp.float32)
-    balance = balance * ranking["groups"]
-    return Sums(**ranking, token_error=token_error, next_token=next_token, next_tokens=next_tokens, balance=balance)
-
-
-def total_loss(sums: Sums, weights: LossWeights) -> jax.Array:
-    """The weighted mean that is minimised."""
-    groups = jnp.maximum(sums.groups, 1)
-    auxiliary = weights.centring * sums.centring + weights.token_error * sums.token_error
-    loss = (sums.ranking + auxiliary + weights.balance * sums.balance) / groups
-    return loss + weights.next_token * sums.next_token / jnp.maximum(sums.next_tokens, 1)
+    with jax.numpy_rank_promotion("raise"):
+        scores = jnp.take_along_axis(rewards, rows.score_at, axis=1)
+        zero, counts = jnp.zeros(()), count(rows)
+        right_error, wrong_error = token_error_sums(rewards, rows) if weights.token_error else (zero, zero)
+        next_token = zero
+        if weights.next_token:
+            at = next_token_at(rows)
+            source = jnp.take_along_axis(rows.previous, jnp.maximum(at, 0), axis=1)
+            target = jnp.take_along_axis(rows.tokens, jnp.maximum(at, 0), axis=1)
+            next_token = -jnp.sum(jnp.where(at >= 0, model.log_probabilities(hidden, source, target), 0))
+        sums = Sums(
+            counts=counts,
+            **ranking_sums(scores, rows, weights),
+            right_error=right_error,
+            wrong_error=wrong_error,
+            next_token=next_token,
+            balance=balance * counts.groups,
+        )
+    return sums, scores
 
 
 def make_train_step(
@@ -87,24 +97,32 @@ def make_train_step(
     remat: Remat,
     layout: Layout | None = None,
     backend: Backend | None = None,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, nnx.State, Rows], tuple[TrainState, dict[str, Any]]]:
     """The jitted step `(state, frozen, rows) -> (state, metrics)`; `state`'s buffers are donated.
 
-    With a `layout` the step runs on its mesh, and the new state lies as the old one.
+    With a `layout` the step runs on its mesh, and the new state lies as the old one. The rows are computed in
+    `accumulate` equal parts, one after the other, which changes memory and rounding, nothing else.
     """
 
     def step(state: TrainState, frozen: nnx.State, rows: Rows) -> tuple[TrainState, dict[str, Any]]:
-        def objective(params: nnx.State) -> tuple[jax.Array, Sums]:
-            with placed(layout and layout.placed):
-                sums = loss_sums(nnx.merge(graph, params, frozen), rows, weights, dtype, remat, backend)
-            return total_loss(sums, weights), sums
+        # Of the whole step, whatever the part: the parts' losses and gradients then just add up.
+        counts = count(rows)
 
-        (loss, sums), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+        def objective(params: nnx.State, part: Rows) -> tuple[jax.Array, Sums]:
+            with placed(layout and layout.placed):
+                sums = loss_sums(nnx.merge(graph, params, frozen), part, weights, dtype, remat, backend)
+            return total_loss(sums, weights, counts), sums
+
+        differentiate = jax.value_and_grad(objective, has_aux=True)
+        (loss, sums), gradients = in_parts(differentiate, state.params, rows, accumulate, layout)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": loss, "sums": sums, "gradient_norm": optax.global_norm(gradients)}
         # Counted here, where rows are those of all processes.
-        metrics |= {"tokens": jnp.sum(rows.group > 0), "groups": jnp.sum(jnp.max(rows.slot_group, axis=1))}
+        real = rows.group > 0
+        metrics |= {"tokens": jnp.sum(real), "groups": jnp.sum(jnp.max(rows.slot_group, axis=1))}
+        metrics["keys"] = jnp.sum(jnp.where(real, rows.positions + 1, 0), dtype=jnp.float32)
         return TrainState(params, optimizer_state, state.step + 1), metrics
 
     if layout is None:
@@ -118,11 +136,11 @@ def make_eval_step(
     dtype: jnp.dtype,
     layout: Layout | None = None,
     backend: Backend | None = None,
-) -> Callable[[nnx.State, nnx.State, Rows], Sums]:
-    """The jitted `(trained, frozen, rows) -> Sums` of held-out rows."""
+) -> Callable[[nnx.State, nnx.State, Rows], tuple[Sums, Float[Array, "B S"]]]:
+    """The jitted `(trained, frozen, rows) -> (Sums, scores)` of held-out rows."""
 
-    def evaluate(params: nnx.State, frozen: nnx.State, rows: Rows) -> Sums:
+    def evaluate(params: nnx.State, frozen: nnx.State, rows: Rows) -> tuple[Sums, Float[Array, "B S"]]:
         with placed(layout and layout.placed):
-            return loss_sums(nnx.merge(graph, params, frozen), rows, weights, dtype, backend=backend)
+            return scored_sums(nnx.merge(graph, params, frozen), rows, weights, dtype, backend=backend)
 
     return jax.jit(evaluate) if layout is None else jax.jit(evaluate, out_shardings=layout.whole)

@@ -1,0 +1,79 @@
+"""Tokenised groups on disk: what is read is what was written, and contradictions are left out and counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from toolrm_jax.data.dataset import RowSource, measure
+from toolrm_jax.data.rows import row_fields
+from toolrm_jax.data.store import INDEX, SHARD, read_tokens, without_contradiction, write_tokens
+from toolrm_jax.data.tokens import TokenGroup
+from toolrm_jax.errors import DataError
+
+
+def made_groups(count: int) -> list[TokenGroup]:
+    draw = np.random.default_rng(0)
+
+    def group(number: int) -> TokenGroup:
+        answers = tuple(draw.integers(0, 99, draw.integers(1, 5)).astype(np.int32) for _ in range(1 + number % 3))
+        right = (True,) + (False,) * (len(answers) - 1)
+        context = draw.integers(0, 99, draw.integers(1, 9)).astype(np.int32)
+        scores = tuple(float(score) for score in draw.random(len(answers)))
+        return TokenGroup(f"g{number}", "made", context, answers, right, ("",) * len(answers), scores)
+
+    return [group(number) for number in range(count)]
+
+
+def test_groups_come_back_as_they_were_by_index_and_slice_with_their_sizes_at_hand(tmp_path):
+    groups = made_groups(20)
+    assert write_tokens(tmp_path, groups) == (20, sum(group.size for group in groups))
+    found = read_tokens(tmp_path)
+    assert len(found) == 20
+    for one, other in zip([*found[:7], *(found[i] for i in range(7, 20))], groups, strict=True):
+        assert one.to_bytes() == other.to_bytes()
+    assert found[-1].id == "g19"
+    assert found.highest.tolist() == [group.highest for group in groups]
+    for a, b in zip(measure(found), measure(groups)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_rows_are_the_same_from_disk_and_from_memory(tmp_path):
+    groups = made_groups(30)
+    write_tokens(tmp_path, groups)
+    sources = [RowSource(some, 32, 8, 2, 2, 5) for some in (groups, read_tokens(tmp_path))]
+    assert sources[0].plan == sources[1].plan
+    assert sources[0].padding == sources[1].padding
+    for index in range(len(sources[0])):
+        for a, b in zip(row_fields(sources[0][index]), row_fields(sources[1][index]), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", [SHARD, INDEX])
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"\x93NUMPY")])
+def test_damaged_files_are_told_of_with_their_folder(tmp_path, name, damage):
+    write_tokens(tmp_path, made_groups(5))
+    damage(tmp_path / name)
+    with pytest.raises(DataError, match=f"{tmp_path}: damaged .*; remove it and run again"):
+        list(read_tokens(tmp_path))
+
+
+def pair(wrong: list[int], *more: list[int]) -> TokenGroup:
+    answers = tuple(np.array(ids, np.int32) for ids in ([5, 6, 2], wrong, *more))
+    right = (True,) + (False,) * (len(answers) - 1)
+    return TokenGroup(
+        "g", "made", np.array([1], np.int32), answers, right, ("", *["x"] * (len(answers) - 1)), (1.0,) * len(answers)
+    )
+
+
+def test_a_wrong_answer_with_the_tokens_of_a_right_one_is_left_out_and_counted():
+    drops: Counter[str] = Counter()
+    assert without_contradiction(pair([5, 7, 2]), drops).size == 7
+    assert not drops
+    assert without_contradiction(pair([5, 6, 2]), drops) is None
+    kept = without_contradiction(pair([5, 6, 2], [5, 9, 2]), drops)
+    assert [answer.tolist() for answer in kept.responses] == [[5, 6, 2], [5, 9, 2]]
+    assert (kept.right, kept.kinds, len(kept.scores)) == ((True, False), ("", "x"), 2)
+    assert drops == {"wrong answer with the tokens of a right one": 2, "group without a wrong answer left": 1}

@@ -1,0 +1,55 @@
+"""A trace of some steps, for TensorBoard's profiler or Perfetto."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import chz
+import jax
+
+from toolrm_jax.errors import ConfigError
+
+
+@chz.chz
+class ProfileConfig:
+    """Which steps are traced; the trace goes to `profile/` of the run."""
+
+    steps: str = ""  # FIRST:LAST, such as 10:13; empty: none
+
+    def span(self) -> tuple[int, int] | None:
+        """First and last traced step. Raises ConfigError."""
+        if not self.steps:
+            return None
+        first, colon, last = self.steps.partition(":")
+        if not (colon and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
+            raise ConfigError(f"profile.steps={self.steps}: expected FIRST:LAST, such as 10:13")
+        return int(first), int(last)
+
+
+class Profile:
+    """Starts and ends the trace as steps come by."""
+
+    def __init__(self, config: ProfileConfig, folder: Path) -> None:
+        self.span, self.folder = config.span(), folder / "profile"
+        self.running = False
+
+    def before(self, step: int) -> None:
+        """Step `step` is about to be dispatched."""
+        if self.span and step == self.span[0]:
+            jax.profiler.start_trace(str(self.folder))
+            self.running = True
+
+    def after(self, step: int, result: object) -> str | None:
+        """Step `step` was dispatched and gives `result`; at the last one, waits for it. A line to say, or None."""
+        if not (self.running and self.span and step >= self.span[1]):
+            return None
+        jax.block_until_ready(result)
+        return self.stop()
+
+    def stop(self) -> str | None:
+        """End a trace under way."""
+        if not self.running:
+            return None
+        jax.profiler.stop_trace()
+        self.running = False
+        return f"trace of steps {self.span[0]} to {self.span[1]}: tensorboard --logdir {self.folder}"

@@ -1,0 +1,88 @@
+"""The numbers of a step, fetched once the next one is under way, checked, and written down."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from toolrm_jax.data.dataset import RowSource
+from toolrm_jax.errors import ToolrmError
+from toolrm_jax.models.config import TrunkConfig
+from toolrm_jax.train.metrics import MetricLog
+from toolrm_jax.train.speed import step_speed
+
+
+class NotFinite(ToolrmError):
+    """The loss or a gradient became infinite or not a number."""
+
+
+class StepRecorder:
+    """Holds the numbers of the newest step until they are fetched, one step later."""
+
+    def __init__(
+        self,
+        log: MetricLog,
+        rates: Sequence[float],
+        source: RowSource,
+        rows: int,
+        shape: TrunkConfig,
+        frozen_layers: int,
+        devices: list[jax.Device],
+    ) -> None:
+        self.log, self.rates, self.source, self.rows = log, rates, source, rows
+        self.shape, self.frozen_layers, self.devices = shape, frozen_layers, devices
+        self.waiting: tuple[int, dict[str, Any], float] | None = None
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Leave the time until now out of the next step's speed."""
+        self.clock = time.perf_counter()
+
+    def record(self, step: int, metrics: dict[str, Any], waited: float = 0.0) -> None:
+        """Take a dispatched step's numbers, still being computed; `waited` seconds went by for its rows."""
+        self.waiting = step, metrics, waited
+
+    def flush(self) -> None:
+        """Write the waiting numbers, if any. Raises NotFinite, with the ids of the step's groups."""
+        if self.waiting is None:
+            return
+        (step, metrics, waited), self.waiting = self.waiting, None
+        metrics = jax.device_get(metrics)
+        loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise NotFinite(self._not_finite(step, loss, norm))
+        now = time.perf_counter()
+        seconds, self.clock = now - self.clock, now
+        tokens, counts = int(metrics["tokens"]), metrics["sums"].counts
+        values = {"loss": loss, "gradient_norm": norm, "learning_rate": float(self.rates[step - 1])}
+        values |= metrics["sums"].means() | {"groups": int(metrics["groups"]), "pairs": int(counts.pairs)}
+        values |= {"tokens": tokens, "padding": 1 - tokens / (self.rows * self.source.length)}
+        self.log.write("train", step, values)
+        speed = step_speed(
+            self.shape,
+            self.frozen_layers,
+            seconds,
+            tokens,
+            float(counts.pairs),
+            float(metrics["keys"]),
+            float(counts.next_tokens) if "next_token" in values else 0.0,
+            self.devices,
+        )
+        self.log.write("speed", step, speed | {"data_wait": waited})
+        shown = {
+            "loss": f"{loss:.3f}",
+            "acc": f"{values.get('correct', math.nan):.2f}",
+            "tok/s": f"{speed['tokens_per_second']:.0f}",
+        }
+        self.log.advance(step, shown | ({"mfu": f"{speed['mfu']:.0%}"} if "mfu" in speed else {}))
+
+    def _not_finite(self, step: int, loss: float, norm: float) -> str:
+        ids = self.source.ids(range((step - 1) * self.rows, step * self.rows))
+        return (
+            f"step {step}: loss {loss}, gradient norm {norm} on groups {', '.join(ids[:8])}"
+            f"{' …' if len(ids) > 8 else ''}; the last checkpoint is kept: lower optimizer.learning_rate"
+        )
