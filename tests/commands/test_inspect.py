@@ -102,7 +102,8 @@ def test_a_reader_that_goes_away_ends_it_without_a_word_as_sigpipe_would_and_the
     command = [sys.executable, "-m", "toolrm_jax", "inspect", f"path={folder}"]
     line_by_line = os.environ | {"PYTHONUNBUFFERED": "1"}
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=line_by_line)
-    running.stdout.readline()
+    while b"groups in" not in running.stdout.readline():  # the first line of the tables, after the settings
+        assert running.poll() is None
     running.stdout.close()
     told = running.stderr.read()
     running.stderr.close()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import chz
 import numpy as np
@@ -105,9 +109,22 @@ def test_what_stands_still_is_told_of_with_what_it_waits_for_and_what_moves_is_n
     assert "process 0 of 1: step 4 has stood still for 0 s; it waits for the data loader" in said[0]
 
 
+TRACED = """
+import sys
+from pathlib import Path
+from tests.train.test_loop import config, groups, model
+from toolrm_jax.train.loop import train
+from toolrm_jax.train.loss import LossWeights
+from toolrm_jax.train.profiling import ProfileConfig
+asked = config(Path(sys.argv[1]), steps=4, profile=ProfileConfig(steps="2:3"), loss=LossWeights())
+assert train(asked, model(), groups(60), groups(5))
+"""
+
+
 def test_a_trace_of_the_steps_asked_for_is_written(tmp_path):
-    asked = config(tmp_path, steps=4, profile=ProfileConfig(steps="2:3"), loss=LossWeights())
-    assert train(asked, model(), groups(60), groups(5))
+    """In a process of its own, on the CPU alone: JAX's profiler crashes there once the TPU's compiler is loaded."""
+    root, alone = Path(__file__).parents[2], os.environ | {"JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", TRACED, tmp_path], cwd=root, env=alone, check=True, timeout=300)
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import chz
@@ -31,6 +32,10 @@ class Profile:
 
     def __init__(self, config: ProfileConfig, folder: Path) -> None:
         self.span, self.folder = config.span(), folder / "profile"
+        if self.span and jax.default_backend() == "cpu" and find_spec("libtpu") and jax.config.jax_platforms != "cpu":
+            raise ConfigError(
+                "profile.steps: JAX's profiler crashes on a CPU where libtpu is installed; set JAX_PLATFORMS=cpu"
+            )
         self.running = False
 
     def before(self, step: int) -> None:
