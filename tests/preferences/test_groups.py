@@ -210,9 +210,10 @@ def test_a_task_with_real_answers_is_not_joined():
 def test_half_of_the_joins_look_first_for_a_partner_with_the_same_tools():
     tasks = [replace(task(i % 20), id=f"u{i:03}") for i in range(40)]
     made = make_groups(tasks, Recipe(joined=1), seed=0)
-    same = [len({call.name for call in group.task.reference.calls}) == 1 for group in made.groups]
+    # The first two calls are those of the task and its partner; a third one is drawn from what was left.
+    same = [len({call.name for call in group.task.reference.calls[:2]}) == 1 for group in made.groups]
     assert len(same) == 40
-    assert 0.25 < sum(same) / 40 < 0.8
+    assert 0.3 < sum(same) / 40 < 0.8
 
 
 def text_of(group):
