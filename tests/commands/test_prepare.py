@@ -83,3 +83,43 @@ def test_an_empty_data_set_is_one_line(words, bfcl_folder, tmp_path, fails):
     said = fails(*words, f"path={tmp_path / 'empty'}")
     assert "held_out.categories: unknown category 'simple_python'" in said or "no tasks" in said
     assert not (tmp_path / "groups").exists()
+
+
+def pool(folder):
+    """Answers of an open, a closed and an unknown model to the first live question, as a pool of graded answers."""
+    call = [{"wind": {"city": "Nowhere", "days": 2}}]
+    wrong = [
+        {"call": call, "models": ["Qwen_Qwen2.5-7B-Instruct"], "error_type": "incorrect parameter value"},
+        {"call": [*call, *call], "models": ["gpt-4o"], "error_type": "incorrect number of functions"},
+    ]
+    (folder / "pool.jsonl").write_text(json.dumps({"id": "live_simple_0", "right": [], "wrong": wrong}) + "\n")
+    return folder / "pool.jsonl"
+
+
+def makers(folder):
+    return {candidate.maker for group in read_groups(folder) for candidate in group.candidates}
+
+
+def test_published_answers_stand_beside_the_made_ones_those_of_permissive_models_unless_told(words, tmp_path):
+    more = [f"train.answers={pool(tmp_path)}", "any_licence=true"]
+    assert main([*words, *more]) == 0
+    assert "model:Qwen_Qwen2.5-7B-Instruct" in makers(tmp_path / "groups" / "train")
+    assert "model:gpt-4o" not in makers(tmp_path / "groups" / "train")
+    assert read_card(tmp_path / "groups" / "train").changes["answers of models that may not train"] == 1
+    assert not any(maker.startswith("model:") for maker in makers(tmp_path / "groups" / "held_out"))
+    every = tmp_path / "every"
+    assert main([*words, *more, "train.makers=all", f"output={every}"]) == 0
+    assert "model:gpt-4o" in makers(every / "train")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ((), "train.answers: may not train by default"),
+        (("any_licence=true", "train.makers=mine"), "train.makers=mine: say permissive, open, all"),
+        (("any_licence=true", "train.answers=nowhere"), "train.answers: no such file or folder nowhere"),
+    ],
+)
+def test_published_answers_that_cannot_be_taken_are_one_line(words, tmp_path, fails, more, says):
+    assert says in fails(*words, f"train.answers={pool(tmp_path)}", *more)
+    assert not (tmp_path / "groups").exists()

@@ -6,6 +6,7 @@ import pytest
 
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.preferences import groups as module
+from toolrm_jax.preferences import partners
 from toolrm_jax.preferences.groups import Recipe, candidate_key, make_groups, trim_tools
 from toolrm_jax.toolcalls.compare import judge
 from toolrm_jax.toolcalls.render import render_hermes
@@ -200,11 +201,27 @@ def test_the_asked_share_of_tasks_stands_joined():
     assert all(len(g.task.reference.calls) == 1 for g in make_groups(tasks, ALONE, 0).groups)
 
 
-def test_a_task_with_real_answers_is_not_joined():
+def test_in_a_joined_task_a_real_answer_stands_among_the_right_calls_of_the_other_parts():
     tasks = [task(5 * i) for i in range(6)]
-    made = make_groups(tasks, Recipe(joined=1), 0, {"t000": [answer(0, 9, "a")]})
-    assert [len(group.task.reference.calls) for group in made.groups].count(1) == 1
-    assert made.changes["tasks joined"] == 5
+    wrong, text = answer(0, 9, "a"), Candidate((), "I cannot do that.", "model:b")
+    made = make_groups(tasks, Recipe(joined=1, mistakes=0), 0, {"t000": [wrong, text]})
+    references = {one.id: one.reference.calls for one in tasks}
+    found = 0
+    for group in made.groups:
+        parts = group.task.id.split("+")
+        for candidate, verdict in zip(group.candidates, group.verdicts):
+            if not verdict.right:
+                instead = {"model:a": wrong.calls, "model:b": ()}[candidate.maker]
+                calls = [call for part in parts for call in (instead if part == "t000" else references[part])]
+                assert list(candidate.calls) == calls
+                assert candidate.text == ""
+                found += 1
+    assert found >= 2
+
+
+def test_a_task_joined_with_two_others_has_three_unlike_parts():
+    made = make_groups([replace(task(i % 20), id=f"u{i:03}") for i in range(40)], Recipe(joined=1), seed=0)
+    assert all(len(set(parts)) == len(parts) for parts in (group.task.id.split("+") for group in made.groups))
 
 
 def test_half_of_the_joins_look_first_for_a_partner_with_the_same_tools():
@@ -244,7 +261,7 @@ def test_a_refused_join_is_counted_and_the_task_stays_alone(monkeypatch):
     def refuse(first, second):
         raise DataError("no")
 
-    monkeypatch.setattr(module, "join", refuse)
+    monkeypatch.setattr(partners, "join", refuse)
     made = make_groups(map(task, range(3)), Recipe(joined=1), 0)
     assert [group.task.id for group in made.groups] == ["t000", "t001", "t002"]
     assert made.changes["joins refused"] == 6  # each of three tasks asked both others

@@ -15,15 +15,19 @@ import chz
 
 from toolrm_jax import sources
 from toolrm_jax.commands import settings
-from toolrm_jax.commands.prepare_pairs import BalancedConfig, OutcomeConfig, prepare_pairs
+from toolrm_jax.commands.prepare_pairs import ANSWERS, BalancedConfig, OutcomeConfig, prepare_pairs
+from toolrm_jax.commands.prepare_units import files_hash
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.files import is_done
 from toolrm_jax.preferences.card import Card, new_card, read_card
 from toolrm_jax.preferences.groups import Recipe, make_groups
+from toolrm_jax.preferences.makers import REFUSED, may_train, parse_makers
 from toolrm_jax.preferences.shards import fingerprint, write_groups
 from toolrm_jax.preferences.split import without_overlap
 from toolrm_jax.seeding import seeded
-from toolrm_jax.toolcalls.types import Task
+from toolrm_jax.sources.bfcl_outputs import answers_by_task
+from toolrm_jax.sources.drops import Drops
+from toolrm_jax.toolcalls.types import Candidate, Task
 
 BASE = None
 OVERLAP = "shares a function or question with the held-out side"
@@ -58,6 +62,8 @@ class SideConfig:
     categories: tuple[str, ...]  # categories of the source
     max_tasks: int | None = None  # a seeded sample of so many; None: all
     no_call: float = 1.0  # tasks where no call is right, as a share of the others, at most
+    answers: str | None = None  # models' published answers to BFCL's questions, to stand beside the made ones: a path
+    makers: str = "permissive"  # whose of these: of models with permissive or open weights, or all
     recipe: RecipeConfig = chz.field(default_factory=RecipeConfig)
 
 
@@ -75,6 +81,7 @@ class Config:
     train: SideConfig = chz.field(default_factory=lambda: SideConfig(categories=LIVE))
     held_out: SideConfig = chz.field(default_factory=_held_out)
     seed: int = 0  # of every random choice
+    any_licence: bool = False  # also take published answers, whose licence is not stated
     strict: bool = False  # a fault in one task stops everything, else it is a counted drop
 
 
@@ -98,6 +105,8 @@ def run(config: Config | OutcomeConfig | BalancedConfig, overwrite: bool = False
 
 def prepare(config: Config, overwrite: bool = False) -> None:
     """Write both folders, unless they are there from the same config and tasks."""
+    for name in ("train", "held_out"):
+        _check_answers(config, f"{name}.answers", getattr(config, name))
     tasks = list(sources.read(config.source, config.path))
     held_out = _of_categories(tasks, config.held_out.categories, "held_out.categories")
     train, overlapping = without_overlap(_of_categories(tasks, config.train.categories, "train.categories"), held_out)
@@ -118,14 +127,45 @@ def _side(config: Config, name: str, tasks: Sequence[Task], drops: dict[str, int
     folder = Path(config.output) / name
     made_from = settings.as_json(side) | {"side": name, "seed": config.seed, "strict": config.strict}
     inputs = {"tasks": fingerprint(tasks)}
+    if side.answers:
+        inputs["answers"] = files_hash(Path(side.answers))
     if is_done(folder, made_from, inputs, overwrite):
         return
+    lost = Drops(strict=config.strict)
+    answers, refused = _answers(side, lost)
     fewer = fewer_without_call(tasks, side.no_call, config.seed)
     kept = _sample(fewer, side.max_tasks, config.seed)
-    made = make_groups(kept, side.recipe.recipe(), config.seed, strict=config.strict)
+    made = make_groups(kept, side.recipe.recipe(), config.seed, answers, strict=config.strict)
     limits = {NO_CALL: len(tasks) - len(fewer), OVER_LIMIT: len(fewer) - len(kept)}
-    dropped = Counter(drops) + Counter(limits) + Counter(made.drops)
-    write_groups(folder, made.groups, new_card(made_from, inputs, dropped, made.changes), overwrite=overwrite)
+    dropped = Counter(drops) + Counter(limits) + Counter(made.drops) + lost.counts
+    changes = made.changes | ({REFUSED: refused} if refused else {})
+    write_groups(folder, made.groups, new_card(made_from, inputs, dropped, changes), overwrite=overwrite)
+
+
+def _check_answers(config: Config, name: str, side: SideConfig) -> None:
+    """Raise ConfigError for published answers that are not there, answer no task of the source, or may not train."""
+    parse_makers(side.makers, f"{name.removesuffix('answers')}makers")
+    if not side.answers:
+        return
+    if config.source != "bfcl":
+        raise ConfigError(f"{name}: are answers to BFCL's questions; leave it out, or say source=bfcl")
+    about = sources.SOURCES[ANSWERS]
+    if not about.trains and not config.any_licence:
+        raise ConfigError(
+            f"{name}: may not train by default ({about.why_not}); leave it out, or say any_licence=true if you may"
+        )
+    if not Path(side.answers).exists():
+        raise DataError(f"{name}: no such file or folder {side.answers}; name BFCL's result files")
+
+
+def _answers(side: SideConfig, drops: Drops) -> tuple[dict[str, list[Candidate]], int]:
+    """Published answers that may train, by task, and how many may not."""
+    if not side.answers:
+        return {}, 0
+    found = answers_by_task(Path(side.answers), drops)
+    makers = parse_makers(side.makers, "makers")
+    kept = {task: [one for one in answers if may_train(one.maker, makers)] for task, answers in found.items()}
+    return kept, sum(map(len, found.values())) - sum(map(len, kept.values()))
 
 
 def _of_categories(tasks: Sequence[Task], categories: Sequence[str], name: str) -> list[Task]:

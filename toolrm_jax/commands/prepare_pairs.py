@@ -31,7 +31,7 @@ from toolrm_jax.files import CARD, is_done, write_file
 from toolrm_jax.preferences.card import Card, Shard, added, card_hash, card_markdown, card_text, new_card, read_card
 from toolrm_jax.preferences.contamination import KINDS, Benchmarks, check_kinds
 from toolrm_jax.preferences.index import read_index
-from toolrm_jax.preferences.makers import Makers
+from toolrm_jax.preferences.makers import parse_makers
 from toolrm_jax.preferences.recipes import Balanced, Outcome
 from toolrm_jax.preferences.resume import finish, work_folder
 from toolrm_jax.preferences.select import (
@@ -104,7 +104,7 @@ class OutcomeConfig:
 
     def recipe(self) -> Outcome:
         """How one task becomes a group."""
-        makers = _makers(self.data.makers)
+        makers = parse_makers(self.data.makers, "data.makers")
         return Outcome(self.wrong, self.mistakes, self.turns, self.obfuscated, self.no_call, makers)
 
     def select(self, indexes: Indexes) -> Selection:
@@ -128,7 +128,7 @@ class BalancedConfig:
 
     def recipe(self) -> Balanced:
         """How one task becomes a group."""
-        return Balanced(self.mistakes, self.turns, self.no_call, _makers(self.data.makers))
+        return Balanced(self.mistakes, self.turns, self.no_call, parse_makers(self.data.makers, "data.makers"))
 
     def select(self, indexes: Indexes) -> Selection:
         """Draw pairs from all groups."""
@@ -176,13 +176,6 @@ def _specs(data: DataConfig) -> list[Spec]:
                 "data.any_licence=true if you may"
             )
     return specs
-
-
-def _makers(text: str) -> Makers:
-    try:
-        return Makers(text)
-    except ValueError:
-        raise ConfigError(f"data.makers={text}: say {', '.join(Makers)}") from None
 
 
 def _inputs(data: DataConfig, specs: Sequence[Spec], root: Path) -> dict[str, str]:

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.preferences.partners import Partners, joined_answers
 from toolrm_jax.preferences.split import in_order
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.compare import judge
 from toolrm_jax.toolcalls.equality import canonical
-from toolrm_jax.toolcalls.join import join
 from toolrm_jax.toolcalls.mistakes import REFERENCE_FIRST, make_mistakes, right_variants
 from toolrm_jax.toolcalls.render import render_hermes
 from toolrm_jax.toolcalls.types import Candidate, Context, Group, Task, Tool, Verdict
@@ -20,9 +20,6 @@ NO_RIGHT = "no right candidate"
 NO_WRONG = "no wrong candidate"
 TOO_LONG = "too long"
 FAULTY = "faulty task"
-PARTNERS_TRIED = 4
-THIRD = 0.35  # share of joined tasks that take a third one
-SAME_TOOLS = 0.5  # share of joins that look for a partner with the same tools first
 RIGHT_POOL = 4
 
 
@@ -76,7 +73,7 @@ def make_groups(
 ) -> Made:
     """One group for each task that has a right and a wrong candidate, in the order of task ids.
 
-    `real` holds models' answers by task id; a task that has some is not joined, since they answer it alone.
+    `real` holds models' answers by task id; in a joined task they stand among the right calls of its other parts.
     Every choice is seeded by the task's id, so order of arrival changes nothing. With `strict`, a fault in one task
     is a DataError, otherwise a counted drop. The difficulty filter is method.md section 4, item 11, with made
     candidates counted like sampled ones.
@@ -85,17 +82,16 @@ def make_groups(
     ordered = in_order(tasks)
     referenced = [task for task in ordered if task.reference is not None]
     calling = [task for task in referenced if task.reference.calls]
-    by_tools: dict[frozenset[str], list[Task]] = {}
-    for task in calling:
-        by_tools.setdefault(_called(task), []).append(task)
+    partners = Partners(calling)
     drops = Counter({NO_REFERENCE: len(ordered) - len(referenced)})
     changes: Counter[str] = Counter()
     groups = []
     for task in referenced:
         answers = real.get(task.id, ())
         try:
-            if task.reference.calls and not answers and seeded(seed, "join", task.id).random() < recipe.joined:
-                task = _join_some(task, calling, by_tools, seed, changes)
+            if task.reference.calls and seeded(seed, "join", task.id).random() < recipe.joined:
+                task, parts = partners.join(task, seed, changes)
+                answers = joined_answers(parts, real)
             task = _trim(task, answers, recipe, seed, changes)
             neighbours = _neighbours(task, referenced, recipe.neighbours, seed)
             members = _members(task, answers, neighbours, recipe, seed, changes)
@@ -134,47 +130,6 @@ def trim_tools(task: Task, max_tools: int, seed: int, keep: Collection[str] = ()
         return task
     kept = tuple(tool for index, tool in enumerate(tools) if index not in dropped)
     return dataclasses.replace(task, context=Context(kept, task.context.messages))
-
-
-def _join_some(
-    task: Task,
-    tasks: Sequence[Task],
-    by_tools: Mapping[frozenset[str], Sequence[Task]],
-    seed: int,
-    changes: Counter[str],
-) -> Task:
-    """The task joined with a seeded partner, or as it is where all partners tried refuse; some take a third task.
-
-    Every other time partners that call the same tools come first: calls to one tool side by side are what parallel
-    calls mostly are, and the context hardly grows.
-    """
-    rng = seeded(seed, "join partner", task.id)
-    near = by_tools[_called(task)] if rng.random() < SAME_TOOLS else []
-    pools = [rng.sample(pool, min(PARTNERS_TRIED + 1, len(pool))) for pool in (near, tasks)]
-    others = [other for pool in pools for other in pool if other.id != task.id]
-    joined, left = _join_first(task, others[:PARTNERS_TRIED], changes)
-    if joined is not task:
-        changes["tasks joined"] += 1
-        if rng.random() < THIRD:
-            two, (joined, _) = joined, _join_first(joined, left, changes)
-            changes["third tasks joined"] += joined is not two
-    return joined
-
-
-def _join_first(task: Task, others: Sequence[Task], changes: Counter[str]) -> tuple[Task, Sequence[Task]]:
-    """The task joined with the first that lets itself be joined, and those not tried; else as it is, and none."""
-    for index, other in enumerate(others):
-        try:
-            joined = join(task, other)
-        except DataError:
-            changes["joins refused"] += 1
-        else:
-            return joined, others[index + 1 :]
-    return task, ()
-
-
-def _called(task: Task) -> frozenset[str]:
-    return frozenset(call.name for call in task.reference.calls)
 
 
 def _trim(task: Task, answers: Sequence[Candidate], recipe: Recipe, seed: int, changes: Counter[str]) -> Task:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import enum
 import re
 
+from toolrm_jax.errors import ConfigError
+
+REFUSED = "answers of models that may not train"
 PERMISSIVE = ("Apache-2.0", "MIT")
 
 
@@ -47,6 +50,14 @@ _OPEN_WEIGHTS = (
 )
 """Name pattern (case-folded, first match counts) and licence of the weights."""
 _PATTERNS = tuple((re.compile(pattern), licence) for pattern, licence in _OPEN_WEIGHTS)
+
+
+def parse_makers(text: str, name: str) -> Makers:
+    """Whose answers are taken, from the setting `name`. Raises ConfigError."""
+    try:
+        return Makers(text)
+    except ValueError:
+        raise ConfigError(f"{name}={text}: say {', '.join(Makers)}") from None
 
 
 def weights_licence(maker: str) -> str | None:

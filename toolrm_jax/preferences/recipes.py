@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.preferences.groups import FAULTY, NO_REFERENCE, NO_WRONG, candidate_key, unlike
-from toolrm_jax.preferences.makers import Makers, may_train
+from toolrm_jax.preferences.makers import REFUSED, Makers, may_train
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.compare import judge
 from toolrm_jax.toolcalls.equality import multiset
@@ -159,7 +159,7 @@ def _not_used(task: Task, no_call: float, seed: int) -> Left | None:
 def _answers(answers: Sequence[Candidate], makers: Makers, changes: Counter[str]) -> list[Candidate]:
     """Those that may train, in an order of their own."""
     kept = [answer for answer in answers if may_train(answer.maker, makers)]
-    changes["answers of models that may not train"] += len(answers) - len(kept)
+    changes[REFUSED] += len(answers) - len(kept)
     return sorted(kept, key=lambda answer: json.dumps(answer.to_json()))
 
 

@@ -37,6 +37,22 @@ def read_candidates(path: Path | None, drops: Drops) -> Iterator[Group]:
         yield from _from_results(path, drops)
 
 
+def answers_by_task(path: Path, drops: Drops) -> dict[str, tuple[Candidate, ...]]:
+    """What models answered to each question, by the task's id; distinct answers once, without anybody's verdict.
+
+    `path` and errors as in `read_candidates`.
+    """
+    pool = path / POOL if path.is_dir() else path
+    if not (pool.suffix == ".jsonl" and pool.is_file()):
+        return {question: tuple(answers.values()) for question, answers in _distinct(path).items()}
+
+    def make(_: str, row: dict[str, Any]) -> tuple[tuple[str, tuple[Candidate, ...]]]:
+        members = (_pooled(answer, side == "right") for side in ("right", "wrong") for answer in row[side])
+        return ((row["id"], tuple(candidate for candidate, _ in members)),)
+
+    return dict(each(rows(pool, drops, ("id", "right", "wrong")), make, drops))
+
+
 def _tasks() -> dict[str, Task]:
     return {task.id: task for task in bfcl.read()}
 
@@ -67,12 +83,7 @@ def _pooled(answer: dict[str, Any], right: bool) -> tuple[Candidate, Verdict]:
 
 
 def _from_results(path: Path, drops: Drops) -> Iterator[Group]:
-    """Answers are held per question, distinct ones once: about 12,000 for BFCL's whole archive of 2024."""
-    tasks = _tasks()
-    answers: dict[str, dict[Any, Candidate]] = {}
-    for question, _, candidate in read_answers(path):
-        key = candidate.fault is None, canonical(candidate.calls, fold_case=False) if candidate.calls else candidate.raw
-        answers.setdefault(question, {}).setdefault(key, candidate)
+    tasks, answers = _tasks(), _distinct(path)
 
     def make(_: str, item: tuple[str, Sequence[Candidate]]) -> tuple[Group, ...]:
         question, candidates = item
@@ -85,6 +96,15 @@ def _from_results(path: Path, drops: Drops) -> Iterator[Group]:
         (question, (question, list(answers[question].values()))) for question in sorted(answers, key=_order(tasks))
     )
     yield from each(found, make, drops)
+
+
+def _distinct(path: Path) -> dict[str, dict[Any, Candidate]]:
+    """Answers per question, distinct ones once: about 12,000 for BFCL's whole archive of 2024."""
+    answers: dict[str, dict[Any, Candidate]] = {}
+    for question, _, candidate in read_answers(path):
+        key = candidate.fault is None, canonical(candidate.calls, fold_case=False) if candidate.calls else candidate.raw
+        answers.setdefault(question, {}).setdefault(key, candidate)
+    return answers
 
 
 def _order(tasks: Mapping[str, Task]) -> Any:
