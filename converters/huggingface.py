@@ -63,9 +63,9 @@ def export_folder(
 ) -> Path:
     """Write the folder `output` and return it; transformers' Auto class of the task loads it.
 
-    config: the backbone's Hugging Face `config.json`. tensors: by Hugging Face name (`model_tensors`); one stands in
-    memory at a time. facts: `training_config_hash` and `data_card_hash`, and of a reward model `mean` and `std` of
-    the reward on the held-out set. card: README.md. max_shard_size: bytes of tensors in one file.
+    config: the backbone's Hugging Face `config.json`. tensors: by Hugging Face name (`model_tensors`); at most three
+    stand in memory. facts: `training_config_hash` and `data_card_hash`, and of a reward model `mean` and `std` of the
+    reward on the held-out set. card: README.md. max_shard_size: bytes of tensors in one file.
     Names and shapes are held against what our declarations and, where torch is there, transformers ask for before
     anything is written. Raises ModelError for a tensor that is missing, unknown, of another shape, or not finite.
     """

@@ -1,4 +1,4 @@
-"""Writing safetensors files one tensor at a time, so that a model need not fit into memory to be written."""
+"""Writing safetensors files a few tensors at a time, so that a model need not fit into memory to be written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import math
 import re
 import shutil
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +28,8 @@ _EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *(|[KMGT]i?)B?", re.IGNORECASE)
 # Values that are looked through at a time: what the check makes stays in the processor's cache.
 _CHUNK = 1 << 17
+# Tensors made while another is written: to bring them into their published layout costs more than to write them.
+_AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,8 +68,8 @@ def tensor_bytes(shape: Sequence[int], dtype: str) -> int:
 def write_shards(folder: Path, tensors: Sequence[PendingTensor], dtype: str, max_shard_size: int) -> list[str]:
     """Write `model.safetensors`, or shards and their index where there is more than one; the names of the files.
 
-    max_shard_size: bytes of tensors in one file; a larger tensor has a file to itself. One tensor stands in memory at
-    a time. Nothing is hashed: that would be most of the work, and the hub hashes what it takes.
+    max_shard_size: bytes of tensors in one file; a larger tensor has a file to itself. At most three tensors stand in
+    memory. Nothing is hashed: that would be most of the work, and the hub hashes what it takes.
     Raises ModelError for a tensor of values that are not finite, DataError where the disk does not take it.
     """
     shards = _shards(tensors, dtype, max_shard_size)
@@ -112,6 +116,7 @@ def write_safetensors(path: Path, tensors: Sequence[PendingTensor], dtype: str) 
         with open(path, "wb", buffering=0) as file:
             for part in _parts(struct.pack("<Q", len(text)) + text, tensors, dtype):
                 _write(file, part)
+                del part  # or it would stand in memory until the next one is there
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); free it or name another path") from error
 
@@ -122,13 +127,27 @@ def _write(file: IO[bytes], part: bytes | memoryview) -> None:
 
 
 def _parts(header: bytes, tensors: Sequence[PendingTensor], dtype: str) -> Iterator[bytes | memoryview]:
+    """The header and every tensor's bytes, those next in turn being made while one is written."""
     yield header
-    for tensor in tensors:
-        with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
-            value = np.ascontiguousarray(tensor.make(), DTYPES[dtype])
-        assert value.shape == tensor.shape, (tensor.name, value.shape, tensor.shape)
-        _check_finite(tensor.name, value.reshape(-1), dtype)
-        yield value.view(np.uint8).data if value.ndim else value.tobytes()
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        made: deque[Future[bytes | memoryview]] = deque()
+        try:
+            for tensor in tensors:
+                made.append(pool.submit(_bytes, tensor, dtype))
+                if len(made) > _AHEAD:
+                    yield made.popleft().result()
+            while made:
+                yield made.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _bytes(tensor: PendingTensor, dtype: str) -> bytes | memoryview:
+    with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
+        value = np.ascontiguousarray(tensor.make(), DTYPES[dtype])
+    assert value.shape == tensor.shape, (tensor.name, value.shape, tensor.shape)
+    _check_finite(tensor.name, value.reshape(-1), dtype)
+    return value.view(np.uint8).data if value.ndim else value.tobytes()
 
 
 def _check_finite(name: str, values: np.ndarray, dtype: str) -> None:

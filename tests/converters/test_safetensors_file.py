@@ -1,4 +1,4 @@
-"""Weights are written a tensor at a time, whole and finite; what was written says when it is not whole."""
+"""Weights are written a few tensors at a time, whole and finite; what was written says when it is not whole."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def test_a_disk_too_small_is_refused_before_the_first_byte(tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_tensor_is_in_memory_at_a_time(tmp_path):
+def test_at_most_three_tensors_are_in_memory(tmp_path):
     size = 1 << 20
     made = [PendingTensor(f"t{i}", (size,), lambda: np.ones(size, np.float32)) for i in range(12)]
     tracemalloc.start()
     write_shards(tmp_path, made, "bfloat16", 8 * size)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert 4 * size < peak < 13 * size, "as it was made, as it is written, and the check's scratch"
+    assert 4 * size < peak < 15 * size, "one as it is written, two as they are made and cast, and the check's scratch"
 
 
 def test_a_folder_that_is_not_whole_says_what_is_wrong(tmp_path):
