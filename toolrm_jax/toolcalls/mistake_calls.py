@@ -166,9 +166,7 @@ def number_edit(rng: random.Random, scene: Scene, calls: tuple[Call, ...]) -> Ca
     if not calls:
         return _calls_for_nothing(rng, scene)
     if len(calls) == 1:
-        if rng.random() < 0.4:
-            return Candidate(text=reply_without_call(rng, scene.said, calls, scene.tools))
-        return _added(rng, scene, calls)
+        return _no_call(rng, scene, calls) if rng.random() < 0.4 else _added(rng, scene, calls)
     how = rng.random()
     if how < 0.40:
         dropped = rng.randrange(len(calls))
@@ -179,9 +177,12 @@ def number_edit(rng: random.Random, scene: Scene, calls: tuple[Call, ...]) -> Ca
         return Candidate(calls[1:])
     if how < 0.82 and (merged := _merged(rng, scene, calls)):
         return Candidate(merged)
-    if how < 0.86:
-        return Candidate(text=reply_without_call(rng, scene.said, calls, scene.tools))
-    return _added(rng, scene, calls)
+    return _no_call(rng, scene, calls) if how < 0.86 else _added(rng, scene, calls)
+
+
+def _no_call(rng: random.Random, scene: Scene, calls: tuple[Call, ...]) -> Candidate:
+    """A reply in words, or no answer at all, which real models give about as often."""
+    return Candidate(text="" if rng.random() < 0.4 else reply_without_call(rng, scene.said, calls, scene.tools))
 
 
 def _added(rng: random.Random, scene: Scene, calls: tuple[Call, ...]) -> Candidate:
@@ -240,7 +241,7 @@ def _calls_for_nothing(rng: random.Random, scene: Scene) -> Candidate | None:
 
 
 def missing_required_edit(rng: random.Random, scene: Scene, calls: tuple[Call, ...]) -> Candidate | None:
-    """A required parameter left out, or given under another name."""
+    """A required parameter left out, all of them, or one given under another name."""
     return _missing(rng, scene, calls, required=True)
 
 
@@ -256,6 +257,8 @@ def _missing(rng: random.Random, scene: Scene, calls: tuple[Call, ...], required
     if (i := _pick(rng, calls, names)) is None:
         return None
     name = rng.choice(names(calls[i]))
+    if required and rng.random() < 0.25:
+        return _with(calls, i, Call(calls[i].name, {}))  # small models often name the tool and stop there
     if required and rng.random() < 0.45:
         spare = [key for key in scene.tool(calls[i].name).properties if key not in calls[i].arguments]
         new = rng.choice(spare) if spare and rng.random() < 0.4 else other_name(rng, name, scene.said.text)

@@ -18,6 +18,7 @@ from toolrm_jax.toolcalls.conversation import Conversation, read_conversation
 from toolrm_jax.toolcalls.equality import multiset
 from toolrm_jax.toolcalls.matching import OMITTED
 from toolrm_jax.toolcalls.mistake_calls import EDITS, Scene
+from toolrm_jax.toolcalls.mistake_repeats import repeated
 from toolrm_jax.toolcalls.mistake_texts import reply_without_call
 from toolrm_jax.toolcalls.types import Call, Candidate, ErrorType, Reference, Task, Tool
 
@@ -36,8 +37,13 @@ REFERENCE_FIRST = 0.2
 """How often a mistake starts from the reference itself, and a group's first right answer is it (preferences/groups.py);
 else from any right variant, the reference among them. Real answers differ in optional values, wording and order whether
 right or wrong: what is seldom the reference's own form teaches that this form is no sign of right."""
+REPEATED = 0.6
+"""Share of mistakes in answers of several calls that are made in more than one of them. On BFCL's live questions 14 of
+the 24 wrong answers of real models with the right number of calls, two or more, have several calls wrong, most of them
+in the same parameter. What is wrong everywhere is not told by calls that differ among themselves."""
 SECOND_EDIT = 0.15  # share of mistakes with more than one thing wrong
 LONGER = 0.4  # share that should come out longer than what it was made from; some edits can only add, so below half
+_REPEATABLE = frozenset(SHARES) - {ErrorType.NUMBER, ErrorType.FORMAT}
 _TRIES = 6  # per mistake of a kind, to find one of the length wanted
 _ROUNDS = 12  # kinds drawn per mistake before giving up
 
@@ -96,10 +102,11 @@ def _mistake(
     """One new wrong candidate of a kind, of the length tossed for where a few tries give it."""
     longer = rng.random() < LONGER
     twice = rng.random() < SECOND_EDIT and kind is not ErrorType.FORMAT
+    often = len(base.calls) > 1 and kind in _REPEATABLE and rng.random() < REPEATED
     start = length(base)
     best = None
     for _ in range(_TRIES):
-        candidate = EDITS[kind](rng, scene, base.calls)
+        candidate = repeated(EDITS[kind], rng, scene, base.calls) if often else EDITS[kind](rng, scene, base.calls)
         if candidate is None or _identity(candidate) in seen or error_of(task, candidate) is not kind:
             continue
         mark = ""
@@ -172,8 +179,11 @@ def _written(candidate: Candidate) -> str:
 
 def _vary(rng: random.Random, reference: Reference) -> tuple[Call, ...]:
     calls = []
+    alike = {call.name: rng.random() for call in reference.calls} if rng.random() < REPEATED else {}
+    order = rng
     for i, call in enumerate(reference.calls):
         arguments = dict(call.arguments)
+        rng = random.Random(alike[call.name]) if alike else order  # calls of one tool come out in one form
         if reference.accepted:
             for name, values in reference.accepted[i].items():
                 real = [value for value in values if value != OMITTED]
@@ -187,6 +197,6 @@ def _vary(rng: random.Random, reference: Reference) -> tuple[Call, ...]:
         if rng.random() < 0.5:
             arguments = dict(sorted(arguments.items(), key=lambda item: rng.random()))
         calls.append(Call(call.name, arguments))
-    if not reference.ordered and rng.random() < 0.5:
-        rng.shuffle(calls)
+    if not reference.ordered and order.random() < 0.5:
+        order.shuffle(calls)
     return tuple(calls)
