@@ -10,7 +10,7 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,9 @@ from toolrm_jax.converters.huggingface import Tokens
 from toolrm_jax.converters.safetensors_file import PendingTensor, check_dtype, write_safetensors
 from toolrm_jax.errors import ModelError
 from toolrm_jax.files import new_folder, write_file
+
+if TYPE_CHECKING:
+    from toolrm_jax.models.heads import RewardModel
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _TASK_TYPE: dict[Task, str] = {"reward": "SEQ_CLS", "policy": "CAUSAL_LM"}
@@ -75,6 +78,29 @@ class Loras:
                 raise ModelError(f"adapter of {name}: the model has no such tensor")
             if tuple(shapes[name]) != made:
                 raise ModelError(f"adapter of {name}: it is of a matrix {made}, the model's is {tuple(shapes[name])}")
+
+
+def model_loras(model: RewardModel) -> Loras:
+    """The adapters of a model, in the published layout. Raises ModelError for a model without any."""
+    from flax import nnx
+
+    from toolrm_jax.models.declarations import declarations
+    from toolrm_jax.models.lora import LoraConfig, adapter_weights
+
+    found, alpha = {}, 0.0
+    state = dict(nnx.to_flat_state(nnx.split(model)[1]))
+    for path, (weight, layers) in declarations(model.config, model.trunk.frozen_layers).items():
+        sides = [(*path[:-1], f"{path[-1]}_lora_{side}") for side in "ab"]
+        if sides[0] not in state:
+            continue
+        a, b = (np.asarray(state[side].get_value()) for side in sides)
+        rank = a.shape[-1]
+        alpha = model.trunk.stacks[path[2]].adapter_scale * rank
+        of_a, of_b = adapter_weights({path[-1]: weight}, LoraConfig(rank=rank)).values()
+        for index, layer in enumerate(layers):
+            name = weight.huggingface.format(layer=layer)
+            found[name] = Lora(of_a.to_huggingface(a[index]), of_b.to_huggingface(b[index]))
+    return Loras(found, alpha)
 
 
 def merged(tensors: Sequence[PendingTensor], loras: Loras) -> list[PendingTensor]:

@@ -21,12 +21,14 @@ def groups(draw) -> TokenGroup:
     answers = tuple(draw(st.lists(ids, min_size=1, max_size=5)))
     right = tuple(draw(st.booleans()) for _ in answers)
     kinds = tuple("" if r else "incorrect parameter value" for r in right)
-    return TokenGroup(draw(st.text(max_size=5)), "made", draw(ids), answers, right, kinds)
+    places = st.integers(0, len(answers) - 1)
+    pairs = draw(st.sets(st.tuples(places, places).filter(lambda pair: pair[0] != pair[1]), max_size=4))
+    return TokenGroup(draw(st.text(max_size=5)), "made", draw(ids), answers, right, kinds, pairs=tuple(sorted(pairs)))
 
 
 def same(a: TokenGroup, b: TokenGroup) -> bool:
     arrays = zip((a.context, *a.responses), (b.context, *b.responses), strict=True)
-    plain = (a.id, a.source, a.right, a.kinds) == (b.id, b.source, b.right, b.kinds)
+    plain = (a.id, a.source, a.right, a.kinds, a.pairs) == (b.id, b.source, b.right, b.kinds, b.pairs)
     return plain and all(np.array_equal(x, y) for x, y in arrays)
 
 
@@ -38,8 +40,11 @@ def test_a_group_survives_the_trip_through_bytes(group):
 @given(st.lists(groups(), min_size=1, max_size=4))
 def test_a_row_can_be_read_back_as_the_groups_that_made_it(made):
     row = lay_out(made, sum(g.size for g in made) + 7, sum(len(g.responses) for g in made) + 2)
-    slot = 0
+    slot, paired = 0, set()
     for number, group in enumerate(made, start=1):
+        count = len(group.right)
+        chosen = group.pairs or [(i, j) for i in range(count) for j in range(count) if group.right[i] > group.right[j]]
+        paired |= {(slot + better, slot + worse) for better, worse in chosen}
         mine = row.group == number
         context = mine & (row.response == 0)
         assert np.array_equal(row.tokens[context], group.context)
@@ -50,9 +55,12 @@ def test_a_row_can_be_read_back_as_the_groups_that_made_it(made):
             assert np.array_equal(row.positions[at], len(group.context) + np.arange(len(answer)))
             assert row.previous[at[0]] == np.flatnonzero(context)[-1]
             assert np.array_equal(row.previous[at[1:]], at[:-1])
+            if not any(group.right):
+                assert set(row.still_right[at]) == {-1}, "where nobody knows a right answer, none can be left"
             assert (row.score_at[slot], row.slot_group[slot], row.slot_right[slot]) == (at[-1], number, right)
             slot += 1
     assert not row.slot_group[slot:].any()
+    assert {tuple(pair) for pair in np.argwhere(row.pairs).tolist()} == paired
     assert (row.group == 0).sum() == 7
 
 
@@ -76,6 +84,12 @@ def test_packing_puts_larger_items_first_and_each_where_there_is_room():
     assert pack([3, 7, 5, 5], [1, 1, 1, 1], 10, 9) == [[1, 0], [2, 3]]
 
 
+@pytest.mark.parametrize("pair", [(0, 0), (0, 2), (-1, 0)])
+def test_a_pair_of_answers_that_are_not_there_is_refused(pair):
+    with pytest.raises(DataError, match="group g: pairs answers"):
+        TokenGroup("g", "made", np.array([1]), (np.array([2]),) * 2, (True, False), ("", ""), pairs=(pair,))
+
+
 def made_groups(count: int) -> list[TokenGroup]:
     random = np.random.default_rng(0)
     return [
@@ -85,6 +99,12 @@ def made_groups(count: int) -> list[TokenGroup]:
         )
         for i in range(count)
     ]  # fmt: skip
+
+
+def test_the_row_with_most_tokens_of_right_answers_is_known_from_sizes_alone():
+    source = RowSource(made_groups(50), 64, 8, 3, 2, seed=1)
+    counted = [sum(source.groups[i].right_tokens for i in row) for row in source.plan]
+    assert source.most_right_tokens == max(counted) > min(counted)
 
 
 def test_every_epoch_holds_every_group_once_in_another_order():

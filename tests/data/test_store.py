@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from toolrm_jax.data import store
 from toolrm_jax.data.dataset import RowSource, measure
 from toolrm_jax.data.rows import row_fields
-from toolrm_jax.data.store import INDEX, SHARD, read_tokens, without_contradiction, write_tokens
+from toolrm_jax.data.store import INDEX, SHARD, read_tokens, reference_alone, without_contradiction, write_tokens
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError
 
@@ -22,7 +25,8 @@ def made_groups(count: int) -> list[TokenGroup]:
         right = (True,) + (False,) * (len(answers) - 1)
         context = draw.integers(0, 99, draw.integers(1, 9)).astype(np.int32)
         scores = tuple(float(score) for score in draw.random(len(answers)))
-        return TokenGroup(f"g{number}", "made", context, answers, right, ("",) * len(answers), scores)
+        pairs = ((0, 1),) if number % 3 == 2 else ()
+        return TokenGroup(f"g{number}", "made", context, answers, right, ("",) * len(answers), scores, pairs)
 
     return [group(number) for number in range(count)]
 
@@ -77,3 +81,57 @@ def test_a_wrong_answer_with_the_tokens_of_a_right_one_is_left_out_and_counted()
     assert [answer.tolist() for answer in kept.responses] == [[5, 6, 2], [5, 9, 2]]
     assert (kept.right, kept.kinds, len(kept.scores)) == ((True, False), ("", "x"), 2)
     assert drops == {"wrong answer with the tokens of a right one": 2, "group without a wrong answer left": 1}
+
+
+def chosen(*pairs: tuple[int, int]) -> TokenGroup:
+    """Answers a (right), b, c, a again (wrong this time) and d, of which a recipe chose these pairs."""
+    made = pair([5, 7, 2], [5, 8, 2], [5, 6, 2], [5, 9, 2])
+    return dataclasses.replace(made, pairs=pairs)
+
+
+def test_chosen_pairs_follow_their_answers_and_those_of_equal_tokens_are_left_out_and_counted():
+    drops: Counter[str] = Counter()
+    kept = without_contradiction(chosen((1, 2), (4, 1), (4, 3), (0, 3)), drops)
+    assert [answer.tolist() for answer in kept.responses] == [[5, 6, 2], [5, 7, 2], [5, 8, 2], [5, 9, 2]]
+    assert kept.pairs == ((1, 2), (3, 1))
+    left_out = "chosen pair with an answer left out, or with the same tokens twice"
+    assert drops == {"wrong answer with the tokens of a right one": 1, left_out: 2}
+    # Wrong answers alone, without a right one to hold them against, are pairs as good as any.
+    wrong = dataclasses.replace(chosen((1, 2)), right=(False,) * 5)
+    assert without_contradiction(wrong, drops) is wrong
+    same = dataclasses.replace(chosen((0, 3)), right=(False,) * 5)
+    assert without_contradiction(same, drops) is None
+    assert drops["group without a chosen pair left"] == 1
+
+
+def test_a_policy_gets_the_first_right_answer_alone():
+    drops: Counter[str] = Counter()
+    group = dataclasses.replace(chosen((1, 2)), right=(False, True, True, False, False))
+    kept = reference_alone(group, drops)
+    assert ([answer.tolist() for answer in kept.responses], kept.right, kept.pairs) == ([[5, 7, 2]], (True,), ())
+    assert not drops
+    assert reference_alone(dataclasses.replace(group, right=(False,) * 5), drops) is None
+    assert drops == {"group without a right answer": 1}
+
+
+def test_a_group_that_the_template_does_not_write_is_left_out_and_counted_unless_it_is_every_group(
+    tmp_path, monkeypatch
+):
+    groups = made_groups(4)
+
+    def encode(_, number: int) -> TokenGroup:
+        if number in unwritten:
+            raise DataError(f"group {number}: melts into its context")
+        return groups[number]
+
+    given = {"read_card": lambda _: None, "card_hash": lambda _: "", "read_groups": lambda _: range(4)}
+    for name, value in (given | {"encode": encode}).items():
+        monkeypatch.setattr(store, name, value)
+    unwritten, chat = {2}, SimpleNamespace(fingerprint="f")
+    found = store.tokenise(tmp_path, chat, tmp_path / "some")
+    assert [group.id for group in found] == ["g0", "g1", "g3"]
+    assert store.left_out(tmp_path / "some") == {store.NOT_WRITTEN: 1}
+    unwritten = {0, 1, 2, 3}
+    with pytest.raises(DataError, match="group 0: melts"):
+        store.tokenise(tmp_path, chat, tmp_path / "none")
+    assert not (tmp_path / "none").exists()

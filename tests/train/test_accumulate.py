@@ -17,6 +17,7 @@ from toolrm_jax.data.rows import lay_out, stack
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.models.heads import RewardModel
+from toolrm_jax.models.lora import LoraConfig, with_adapters
 from toolrm_jax.parallel.mesh import MeshConfig, make_mesh, spread
 from toolrm_jax.train.layout import Layout
 from toolrm_jax.train.loss import LossWeights
@@ -40,11 +41,12 @@ def rows(step: int):
     return stack([lay_out([group(n) for n in range(row % 4 * (row % 5 > 0))], LENGTH + 8, 12) for row in range(ROWS)])
 
 
-def curve(parts: int, mesh_config: MeshConfig, steps: int = STEPS) -> list[float]:
-    """The loss of each step, from the same weights and rows."""
+def curve(parts: int, mesh_config: MeshConfig, steps: int = STEPS, rank: int = 0, **moments: str) -> list[float]:
+    """The loss of each step, from the same weights and rows; with adapters of that rank."""
     mesh = make_mesh(mesh_config, ROWS // parts)
-    graph, params, frozen = split(RewardModel(SHAPE, rngs=nnx.Rngs(0)))
-    optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-2, head_multiplier=10.0), 10)
+    model = with_adapters(RewardModel(SHAPE, rngs=nnx.Rngs(0)), LoraConfig(rank=rank))
+    graph, params, frozen = split(model)
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-2, head_multiplier=10.0, **moments), 10)
     layout = Layout.of(mesh, SHAPE, 0, params, frozen, optimizer)
     state, frozen = layout.first_state(params, frozen, optimizer)
     step = make_train_step(graph, optimizer, WEIGHTS, jnp.float32, "none", layout, accumulate=parts)
@@ -69,8 +71,10 @@ def test_one_two_and_four_parts_on_two_meshes_give_one_curve():
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("TOLD "))[5:])
-    assert len(told) == 6
-    first, *others = told.values()
-    assert len(first) == STEPS
-    for other in others:
-        assert other == pytest.approx(first, abs=1e-5)
+    assert len(told) == 3
+    assert all(len(curves) >= 2 and len(curves[0]) == STEPS for curves in told.values())
+    for first, *others in told.values():
+        for other in others:
+            assert other == pytest.approx(first, abs=1e-5)
+    whole, adapters, factored = (curves[0] for curves in told.values())
+    assert len({whole[-1], adapters[-1], factored[-1]}) == 3

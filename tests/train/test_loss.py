@@ -18,6 +18,7 @@ from toolrm_jax.train.loss import (
     LossWeights,
     Sums,
     count,
+    next_token_at,
     ranking_sums,
     right_answer_tokens,
     token_error_sums,
@@ -72,6 +73,29 @@ def test_groups_weigh_alike_whatever_their_number_of_answers(verdicts, seed):
     assert found == pytest.approx([groups, total, centring, correct], rel=1e-5, abs=1e-5)
 
 
+def test_pairs_that_a_recipe_chose_are_the_ones_compared_whichever_of_them_is_right():
+    # Of three wrong answers the second stands over the third; of the other group one of its two pairs was chosen.
+    first = dataclasses.replace(group([False, False, False]), pairs=((1, 2),))
+    second = dataclasses.replace(group([True, False, False]), pairs=((0, 2), (1, 2)))
+    rows = rows_of(first, second, length=64)
+    assert set(np.asarray(rows.still_right[0])[np.asarray(rows.group[0]) == 1]) == {-1}
+    scores = jnp.zeros((1, 16)).at[0, :6].set(jnp.array([9.0, 0.5, -0.5, 2.0, 1.0, 1.5]))
+    sums, counts = compiled(scores, rows)
+    assert (float(counts.groups), float(counts.pairs)) == (2, 3)
+    assert float(sums["ranking"]) == pytest.approx(softplus(-1.0) + (softplus(-0.5) + softplus(0.5)) / 2, rel=1e-6)
+    assert float(sums["centring"]) == pytest.approx(0 + (3.5**2 + 2.5**2) / 2)
+    assert float(sums["correct"]) == pytest.approx(1 + 1 / 2)
+    softmax = ranking_sums(scores, rows, LossWeights(kway="softmax"))["ranking"]
+    assert float(softmax) == pytest.approx(float(sums["ranking"]), rel=1e-6), "each better answer has one worse one"
+
+
+def test_all_right_over_all_wrong_is_what_no_choice_means():
+    chosen = dataclasses.replace(group([True, False, True]), pairs=((0, 1), (2, 1)))
+    scores = jnp.asarray(np.random.default_rng(0).normal(size=(1, 16)), jnp.float32)
+    given, usual = (compiled(scores, rows_of(one, length=64)) for one in (chosen, group([True, False, True])))
+    jax.tree.map(np.testing.assert_array_equal, given, usual)
+
+
 def test_a_tie_is_not_correct():
     assert float(ranking_sums(jnp.zeros((1, 16)), rows_of(group([True, False, False])))["correct"]) == 0
 
@@ -92,6 +116,8 @@ def test_the_next_token_loss_is_on_right_answers_alone():
     chosen = np.asarray(right_answer_tokens(rows)[0])
     expected = [(g, r) in {(1, 2), (2, 1), (2, 2)} for g, r in zip(rows.group[0], rows.response[0])]
     assert chosen.tolist() == expected
+    at = np.asarray(next_token_at(rows, 10)[0])
+    assert at.tolist() == [*np.flatnonzero(expected), -1]
 
 
 def scored(rights: list[bool], rule: list[float], values: list[float]):

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from toolrm_jax.train.layout import where_it_divides
 from toolrm_jax.train.optimizer import OptimizerConfig, decayed, judged_weights, make_optimizer, schedule
 
 
@@ -77,3 +78,57 @@ def test_the_first_moment_can_be_kept_in_half_the_memory():
     adam = next(part for part in state if hasattr(part, "mu"))
     assert {leaf.dtype for leaf in adam.mu.values()} == {jnp.dtype("bfloat16")}
     assert {leaf.dtype for leaf in adam.nu.values()} == {jnp.dtype("float32")}
+
+
+def matrices():
+    """A stack of matrices that are factored, one that is not for its size, a vector, and one by heads."""
+    random = np.random.default_rng(0)
+    shapes = {"up": (2, 130, 140), "v": (2, 130, 4), "norm": (140,), "q": (2, 150, 3, 128)}
+    return {name: jnp.asarray(random.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+
+
+def steps(config: OptimizerConfig, gradients: list[dict]) -> list[dict]:
+    rule, out = make_optimizer(config, 10), []
+    state, step = rule.init(matrices()), jax.jit(rule.update)
+    for one in gradients:
+        update, state = step(one, state, matrices())
+        out.append(update)
+    return out
+
+
+def test_a_factored_second_moment_is_adams_where_squares_have_rank_one_and_where_it_is_kept_whole():
+    random = np.random.default_rng(1)
+    # Rank one at every step with one column vector: so are sums of squares over steps.
+    columns = {name: random.normal(size=weight.shape[-1]) for name, weight in matrices().items()}
+
+    def gradient(number: int) -> dict:
+        made = {name: random.normal(size=weight.shape) for name, weight in matrices().items()}
+        for name in ("up", "q"):
+            made[name] = random.normal(size=(*made[name].shape[:-1], 1)) * columns[name]
+        return {name: jnp.asarray(value, jnp.float32) for name, value in made.items()}
+
+    given = [gradient(number) for number in range(4)]
+    config = OptimizerConfig(learning_rate=0.1, clip=1e9)
+    for ours, theirs in zip(steps(chz.replace(config, second_moment="factored"), given), steps(config, given)):
+        for name, value in theirs.items():
+            np.testing.assert_allclose(ours[name], value, rtol=2e-4, err_msg=name)
+
+
+def test_the_factored_state_is_as_small_as_its_rows_and_columns():
+    config = OptimizerConfig(second_moment="factored", first_moment="bfloat16")
+    size = lambda config: sum(leaf.nbytes for leaf in jax.tree.leaves(make_optimizer(config, 10).init(matrices())))  # noqa: E731
+    weights = matrices()
+    values = sum(leaf.size for leaf in weights.values())
+    whole = weights["v"].size + weights["norm"].size + 2
+    factors = 2 * (130 + 140) + 2 * 3 * (150 + 128)
+    assert size(config) == 2 * values + 4 * (whole + factors) + 8  # and two counters
+    assert size(OptimizerConfig()) == 8 * values + 8
+
+
+def test_a_moment_lies_as_its_weight_does_but_whole_where_it_is_a_mean():
+    mesh = jax.sharding.AbstractMesh((4, 2), ("fsdp", "tensor"))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, ("fsdp",), "tensor"))
+    shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.float32)  # noqa: E731
+    assert where_it_divides(sharding, shape(2, 8, 6)) is sharding
+    assert where_it_divides(sharding, shape(2, 1, 6)).spec == jax.sharding.PartitionSpec(None, None, "tensor")
+    assert where_it_divides(sharding, shape(2, 8, 1)).spec == jax.sharding.PartitionSpec(None, ("fsdp",), None)

@@ -11,6 +11,7 @@ which shows the same communication but no memory. Exit code 1: it does not fit.
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import chz
@@ -140,7 +141,7 @@ def shape_of(model: str, layers: int | None = None) -> TrunkConfig:
     if folder.is_dir():
         raw = shortened(read_config(folder), layers, model)
         return TrunkConfig.from_huggingface(raw, str(folder / "config.json"))
-    shape = preset(model.rpartition("/")[2].removesuffix("-Instruct"))
+    shape = preset(re.sub(r"-Instruct(-\d{4})?$", "", model.rpartition("/")[2]))
     if layers is None:
         return shape
     if not 1 <= layers <= shape.num_hidden_layers:

@@ -1,4 +1,4 @@
-"""Fine-tune a backbone into a reward model on prepared groups.
+"""Fine-tune a backbone into a reward model on prepared groups, or with task=sft into a policy.
 
 Checkpoints, metrics.jsonl and TensorBoard files go to `output`. Stopped by Ctrl-C or SIGTERM it saves its state and
 exits with code 75; the same command goes on from there.
@@ -70,6 +70,7 @@ def _check_same(config: Config, output: Path, overwrite: bool) -> None:
 def _train(config: Config, output: Path, card: dict[str, object]) -> bool:
     from toolrm_jax.data.chat import Chat
     from toolrm_jax.models.folder import load_model
+    from toolrm_jax.models.lora import with_adapters
     from toolrm_jax.parallel import hosts
     from toolrm_jax.parallel.mesh import use_all_cores
     from toolrm_jax.parallel.shardings import weight_shardings
@@ -98,6 +99,7 @@ def _train(config: Config, output: Path, card: dict[str, object]) -> bool:
             frozen_layers=frozen,
             shardings=lambda shape: weight_shardings(shape, frozen, mesh),
         )
+        model = with_adapters(model, config.model.lora, config.seed)
     if not train_loop(config, model, tokens["train"], tokens["held_out"], startup):
         return False
     if hosts.is_first():
@@ -118,7 +120,7 @@ def _check_tokenizer(chat: Chat, output: Path) -> None:
 
 def _write_inputs(config: Config, output: Path, folder: Path, chat: Chat) -> dict[str, list[TokenGroup]]:
     """Write what a run needs beside its checkpoints, and give the token groups of both sides."""
-    from toolrm_jax.data.store import tokenise
+    from toolrm_jax.data.store import left_out, tokenise
     from toolrm_jax.models.config import read_config
     from toolrm_jax.models.folder import shortened
 
@@ -127,4 +129,9 @@ def _write_inputs(config: Config, output: Path, folder: Path, chat: Chat) -> dic
     kept = shortened(read_config(folder), config.model.layers, str(folder))
     write_file(output / MODEL / "config.json", json.dumps(kept, indent=2) + "\n")
     sides = {name: Path(getattr(config.data, name)) for name in ("train", "held_out")}
-    return {name: tokenise(groups, chat, output / "tokens" / name) for name, groups in sides.items()}
+    answers = "all" if config.task == "reward" else "reference"
+    found = {name: tokenise(groups, chat, output / "tokens" / name, answers) for name, groups in sides.items()}
+    for name in found:
+        for reason, count in left_out(output / "tokens" / name).items():
+            print(f"{name}: left out: {reason}: {count}")
+    return found

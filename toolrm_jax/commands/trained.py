@@ -44,15 +44,22 @@ def open_reward_model(folder: str | Path) -> Opened:
     """The reward model of an exported folder or a run. Raises ModelError where there is none or it has no head."""
     folder = Path(folder)
     if is_run(folder):
-        return open_run(folder)[0]
+        return open_run(_of_reward(folder))[0]
     if is_checkpoint(folder):
-        return open_run(folder.parent.parent, int(folder.name))[0]
+        return open_run(_of_reward(folder.parent.parent), int(folder.name))[0]
     if (folder / "run").is_dir() and is_run(folder / "run"):
         raise ModelError(f"{folder}: a quickstart's folder; give {folder / 'run'} or {folder / 'model'}")
     opened, missing = open_folder(folder)
     if SCORE in missing:
         raise ModelError(f"{folder}: has no {SCORE}, so it is no reward model; give an exported folder or a run's")
     return opened
+
+
+def _of_reward(run: Path) -> Path:
+    """The run's folder. Raises ModelError where it trains a policy, which has no scores."""
+    if (task := run_config(run).task) != "reward":
+        raise ModelError(f"{run}: a run of task={task}, so its model gives no scores; give a reward model's")
+    return run
 
 
 def open_folder(folder: Path) -> tuple[Opened, tuple[str, ...]]:
@@ -79,8 +86,11 @@ def run_config(folder: Path) -> Config:
         raise ConfigError(f"{file}: not the config of a run ({error}); give the folder of `toolrm train`") from None
 
 
-def open_run(folder: Path, step: int | None = None) -> tuple[Opened, int]:
-    """A run's checkpoint of `step`, or the newest that is not damaged, as a model; and its step. Raises ModelError."""
+def open_run(folder: Path, step: int | None = None, merge: bool = True) -> tuple[Opened, int]:
+    """A run's checkpoint of `step`, or the newest that is not damaged, as a model; and its step. Raises ModelError.
+
+    merge: adapters into the weights, where the run has some.
+    """
     import jax
     import jax.numpy as jnp
     from flax import nnx
@@ -88,6 +98,7 @@ def open_run(folder: Path, step: int | None = None) -> tuple[Opened, int]:
     from toolrm_jax.data.chat import Chat
     from toolrm_jax.models.config import TrunkConfig, read_config
     from toolrm_jax.models.heads import RewardModel
+    from toolrm_jax.models.lora import merged, with_adapters
     from toolrm_jax.parallel.mesh import use_all_cores
     from toolrm_jax.train.checkpoints import Checkpoints
     from toolrm_jax.train.layout import TrainState
@@ -98,9 +109,8 @@ def open_run(folder: Path, step: int | None = None) -> tuple[Opened, int]:
     config = run_config(folder)
     shape = TrunkConfig.from_huggingface(read_config(folder / MODEL), str(folder / MODEL))
     # Shapes alone: the checkpoint holds every value.
-    graph, params, frozen = split(
-        nnx.eval_shape(lambda: RewardModel(shape, frozen_layers=config.model.frozen_layers, rngs=nnx.Rngs(0)))
-    )
+    fresh = lambda: RewardModel(shape, frozen_layers=config.model.frozen_layers, rngs=nnx.Rngs(0))  # noqa: E731
+    graph, params, frozen = split(nnx.eval_shape(lambda: with_adapters(fresh(), config.model.lora)), config.task)
     optimizer = jax.eval_shape(make_optimizer(config.optimizer, 1).init, params)
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     state, frozen = jax.tree.map(
@@ -120,6 +130,7 @@ def open_run(folder: Path, step: int | None = None) -> tuple[Opened, int]:
     state, frozen, _ = found
     step = int(state.step)
     model = nnx.merge(graph, judged_weights(state.params, state.optimizer), frozen)
+    model = merged(model) if merge else model
     chat = Chat.load(folder / MODEL)
     card = file_hash(folder / CARD) if (folder / CARD).is_file() else ""
     return Opened(model, chat, json_hash([settings.as_json(config), card, step, chat.fingerprint])), step

@@ -22,9 +22,11 @@ class Rows:
     group: int32 [T], 1.. in order of appearance, 0 is padding.
     response: int32 [T], 0 is context, 1.. the answer it belongs to.
     previous: int32 [T], the index of the token before it in its own sequence (an answer's first: the context's last).
-    still_right: int8 [T], of answer tokens: 1 while the answer so far could become a right one, else 0; -1 elsewhere.
+    still_right: int8 [T], of answer tokens: 1 while the answer so far could become a right one, else 0; -1 elsewhere,
+    and where no answer of the group is right.
     score_at: int32 [S], the index of each answer's last token; slot_group: int32 [S], 0 where the slot is empty;
     slot_right: bool [S]; slot_score: float32 [S], the answer's rule score.
+    pairs: bool [S, S], whether the answer of the first slot is to score above that of the second.
     """
 
     tokens: Any
@@ -37,6 +39,7 @@ class Rows:
     slot_group: Any
     slot_right: Any
     slot_score: Any
+    pairs: Any
 
 
 def lay_out(groups: Sequence[TokenGroup], length: int, slots: int) -> Rows:
@@ -44,7 +47,7 @@ def lay_out(groups: Sequence[TokenGroup], length: int, slots: int) -> Rows:
     tokens, positions, group, response, previous = (np.zeros(length, np.int32) for _ in range(5))
     still_right = np.full(length, -1, np.int8)
     score_at, slot_group, slot_right = np.zeros(slots, np.int32), np.zeros(slots, np.int32), np.zeros(slots, bool)
-    slot_score = np.zeros(slots, np.float32)
+    slot_score, pairs = np.zeros(slots, np.float32), np.zeros((slots, slots), bool)
     at = slot = 0
     for number, one in enumerate(groups, start=1):
         n = len(one.context)
@@ -53,6 +56,9 @@ def lay_out(groups: Sequence[TokenGroup], length: int, slots: int) -> Rows:
         previous[span] = np.maximum(np.arange(at - 1, at + n - 1), at)
         last, at = at + n - 1, at + n
         slot_score[slot : slot + len(one.scores)] = one.scores
+        own = slice(slot, slot + len(one.responses))
+        pairs[own, own] = one.better_than()
+        known = any(one.right)
         for index, (answer, right, until) in enumerate(zip(one.responses, one.right, one.right_until()), start=1):
             m = len(answer)
             span = slice(at, at + m)
@@ -60,11 +66,13 @@ def lay_out(groups: Sequence[TokenGroup], length: int, slots: int) -> Rows:
             group[span], response[span] = number, index
             previous[span] = np.arange(at - 1, at + m - 1)
             previous[at] = last
-            still_right[span] = np.arange(m) < until
+            if known:
+                still_right[span] = np.arange(m) < until
             at += m
             score_at[slot], slot_group[slot], slot_right[slot] = at - 1, number, right
             slot += 1
-    return Rows(tokens, positions, group, response, previous, still_right, score_at, slot_group, slot_right, slot_score)
+    of_tokens = tokens, positions, group, response, previous, still_right
+    return Rows(*of_tokens, score_at, slot_group, slot_right, slot_score, pairs)
 
 
 def stack(rows: Sequence[Rows]) -> Rows:

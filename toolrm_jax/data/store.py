@@ -6,9 +6,9 @@ import dataclasses
 import json
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -23,8 +23,10 @@ from toolrm_jax.preferences.shards import read_groups
 from toolrm_jax.toolcalls.types import Group
 
 SHARD, INDEX = "tokens.array_record", "sizes.npy"
-FORMAT = {"format": 2}
-"""What else a card must say: files of another form are made anew. 2: with rule scores, and an index of sizes."""
+FORMAT = {"format": 3}
+"""What else a card must say: files of another form are made anew. 3: with the pairs that a recipe chose."""
+Answers = Literal["all", "reference"]
+NOT_WRITTEN = "group with an answer that the chat template does not keep apart from its context"
 
 
 def encode(chat: Chat, group: Group) -> TokenGroup:
@@ -33,19 +35,40 @@ def encode(chat: Chat, group: Group) -> TokenGroup:
     kinds = tuple(str(verdict.error_type or "") for verdict in group.verdicts)
     right = tuple(verdict.right for verdict in group.verdicts)
     scores = tuple(verdict.score for verdict in group.verdicts)
-    return TokenGroup(group.task.id, group.task.source, encoded.context, encoded.responses, right, kinds, scores)
+    pairs = tuple((choice.better, choice.worse) for choice in group.choices)
+    return TokenGroup(group.task.id, group.task.source, encoded.context, encoded.responses, right, kinds, scores, pairs)
 
 
-def tokenise(groups: Path, chat: Chat, output: Path) -> TokenGroups:
-    """The token groups of a folder of groups, written under `output` unless they are there already."""
+def tokenise(groups: Path, chat: Chat, output: Path, answers: Answers = "all") -> TokenGroups:
+    """The token groups of a folder of groups, written under `output` unless they are there already.
+
+    answers: reference keeps of each group its first right answer alone, which recipes put there.
+    """
     inputs = {"groups": card_hash(read_card(groups)), "tokenizer": chat.fingerprint}
-    if not is_done(output, FORMAT, inputs, overwrite=True):
-        source = read_groups(groups)
+    form = FORMAT | {"answers": answers}
+    keep = without_contradiction if answers == "all" else reference_alone
+    drops: Counter[str] = Counter()
+
+    def made() -> Iterator[TokenGroup]:
+        first: DataError | None = None
+        count = 0
+        for group in read_groups(groups):
+            try:
+                kept = keep(encode(chat, group), drops)
+            except DataError as error:
+                drops[NOT_WRITTEN] += 1
+                first, kept = first or error, None
+            if kept:
+                count += 1
+                yield kept
+        # One answer may begin with white space that melts into the template's; all of them is the template's fault.
+        if first is not None and not count:
+            raise first
+
+    if not is_done(output, form, inputs, overwrite=True):
         with new_folder(output, overwrite=True) as partial:
-            drops: Counter[str] = Counter()
-            made = (kept for group in source if (kept := without_contradiction(encode(chat, group), drops)))
-            groups_written, tokens = write_tokens(partial, made)
-            card = {"config": FORMAT, "inputs": inputs, "groups": groups_written, "tokens": tokens}
+            groups_written, tokens = write_tokens(partial, made())
+            card = {"config": form, "inputs": inputs, "groups": groups_written, "tokens": tokens}
             card["drops"] = dict(drops)
             card["sha256"] = file_hash(partial / SHARD)
             write_file(partial / CARD, json.dumps(card, indent=1) + "\n")
@@ -53,25 +76,53 @@ def tokenise(groups: Path, chat: Chat, output: Path) -> TokenGroups:
 
 
 def without_contradiction(group: TokenGroup, drops: Counter[str]) -> TokenGroup | None:
-    """The group without wrong answers whose tokens are those of a right one; None where no pair is left.
+    """The group without wrong answers whose tokens are those of a right one, and without pairs of equal tokens.
 
-    Such a pair could not be learned: the model is shown the same twice, and told that one is better.
+    Such a pair could not be learned: the model is shown the same twice, and told that one is better. None where no
+    pair is left.
     """
-    rights = {answer.tobytes() for answer, right in zip(group.responses, group.right) if right}
-    same = [not right and answer.tobytes() in rights for answer, right in zip(group.responses, group.right)]
-    if not any(same):
+    tokens = [answer.tobytes() for answer in group.responses]
+    rights = {answer for answer, right in zip(tokens, group.right) if right}
+    same = [not right and answer in rights for answer, right in zip(tokens, group.right)]
+    pairs = [
+        (better, worse)
+        for better, worse in group.pairs
+        if not (same[better] or same[worse] or tokens[better] == tokens[worse])
+    ]
+    if not any(same) and len(pairs) == len(group.pairs):
         return group
-    drops["wrong answer with the tokens of a right one"] += sum(same)
-    if all(right or twin for right, twin in zip(group.right, same)):
+    if any(same):
+        drops["wrong answer with the tokens of a right one"] += sum(same)
+    if len(pairs) < len(group.pairs):
+        drops["chosen pair with an answer left out, or with the same tokens twice"] += len(group.pairs) - len(pairs)
+    if group.pairs and not pairs:
+        drops["group without a chosen pair left"] += 1
+        return None
+    if not group.pairs and all(right or twin for right, twin in zip(group.right, same)):
         drops["group without a wrong answer left"] += 1
         return None
-    keep = lambda values: tuple(value for value, twin in zip(values, same) if not twin)  # noqa: E731
+    return _with_answers(group, [place for place, twin in enumerate(same) if not twin], pairs)
+
+
+def reference_alone(group: TokenGroup, drops: Counter[str]) -> TokenGroup | None:
+    """The group with its first right answer alone; None where it has none."""
+    if not any(group.right):
+        drops["group without a right answer"] += 1
+        return None
+    return _with_answers(group, [group.right.index(True)], ())
+
+
+def _with_answers(group: TokenGroup, kept: Sequence[int], pairs: Iterable[tuple[int, int]]) -> TokenGroup:
+    """The group with the answers at these places, and with these pairs of them."""
+    at = {old: new for new, old in enumerate(kept)}
+    keep = lambda values: tuple(values[place] for place in kept if values)  # noqa: E731
     return dataclasses.replace(
         group,
         responses=keep(group.responses),
         right=keep(group.right),
         kinds=keep(group.kinds),
         scores=keep(group.scores),
+        pairs=tuple((at[better], at[worse]) for better, worse in pairs),
     )
 
 
@@ -81,23 +132,29 @@ def write_tokens(folder: Path, groups: Iterable[TokenGroup]) -> tuple[int, int]:
     index = []
     for group in groups:
         writer.write(group.to_bytes())
-        index.append((group.size, len(group.responses), group.highest))
+        index.append((group.size, len(group.responses), group.highest, group.right_tokens))
     writer.close()
-    np.save(folder / INDEX, np.array(index, np.int32).reshape(-1, 3))
+    np.save(folder / INDEX, np.array(index, np.int32).reshape(-1, 4))
     return len(index), sum(size for size, *_ in index)
+
+
+def left_out(folder: Path) -> dict[str, int]:
+    """What was left out of a folder of token groups, by reason."""
+    return json.loads((folder / CARD).read_text())["drops"]
 
 
 class TokenGroups(Sequence[TokenGroup]):
     """The token groups of a folder by index, read as they are asked for; their sizes are in memory.
 
-    sizes, answers, highest: int32 [groups], tokens of each, its number of answers, and its highest token id.
+    sizes, answers, highest, right_tokens: int32 [groups], tokens of each, its number of answers, its highest token
+    id, and the tokens of its right answers.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
             self._records = ArrayRecordDataSource([str(folder / SHARD)])
-            self.sizes, self.answers, self.highest = np.load(folder / INDEX).T
+            self.sizes, self.answers, self.highest, self.right_tokens = np.load(folder / INDEX).T
         except (RuntimeError, ValueError, OSError) as error:
             raise self._damaged(error) from error
         if len(self._records) != len(self.sizes):

@@ -7,6 +7,7 @@ import json
 import struct
 
 import numpy as np
+from jaxtyping import Bool
 
 from toolrm_jax.errors import DataError
 
@@ -19,6 +20,7 @@ class TokenGroup:
 
     `right[k]` says whether answer k is right; `kinds[k]` names its error type (empty where right or unknown);
     `scores[k]` is its rule score (all may be left out: then nothing is known of them).
+    `pairs` are (better, worse) answers that a recipe chose; without any, every right one stands over every wrong one.
     """
 
     id: str
@@ -28,6 +30,7 @@ class TokenGroup:
     right: tuple[bool, ...]
     kinds: tuple[str, ...]
     scores: tuple[float, ...] = ()
+    pairs: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.context):
@@ -38,6 +41,9 @@ class TokenGroup:
             raise DataError(f"group {self.id}: {len(self.responses)} answers, {len(self.right)} verdicts")
         if self.scores and len(self.scores) != len(self.responses):
             raise DataError(f"group {self.id}: {len(self.responses)} answers, {len(self.scores)} rule scores")
+        for better, worse in self.pairs:
+            if better == worse or not all(0 <= place < len(self.responses) for place in (better, worse)):
+                raise DataError(f"group {self.id}: pairs answers {better} and {worse} of its {len(self.responses)}")
 
     @property
     def size(self) -> int:
@@ -49,10 +55,25 @@ class TokenGroup:
         """The highest token id."""
         return max(int(ids.max()) for ids in (self.context, *self.responses))
 
+    @property
+    def right_tokens(self) -> int:
+        """Tokens of the right answers."""
+        return sum(len(response) for response, right in zip(self.responses, self.right) if right)
+
+    def better_than(self) -> Bool[np.ndarray, "K K"]:
+        """Which answer (by row) is to score above which (by column)."""
+        right = np.array(self.right, bool)
+        if not self.pairs:
+            return right[:, None] & ~right[None, :]
+        chosen = np.zeros((len(right), len(right)), bool)
+        chosen[tuple(zip(*self.pairs))] = True
+        return chosen
+
     def right_until(self) -> tuple[int, ...]:
         """Per answer, how many of its leading tokens could still become a right one.
 
         That is the longest common prefix with any right answer of the group; all tokens where it is right itself.
+        Without a right answer nobody can tell, and it says 0.
         """
         rights = [response for response, right in zip(self.responses, self.right) if right]
         return tuple(
@@ -69,6 +90,7 @@ class TokenGroup:
             "right": self.right,
             "kinds": self.kinds,
             "scores": self.scores,
+            "pairs": self.pairs,
         }
         text = json.dumps(header, separators=(",", ":")).encode()
         ids = np.concatenate([self.context, *self.responses]).astype("<i4")
@@ -81,8 +103,9 @@ class TokenGroup:
         header = json.loads(record[_HEADER.size : _HEADER.size + length])
         ids = np.frombuffer(record, "<i4", offset=_HEADER.size + length)
         context, *responses = np.split(ids, np.cumsum(header["lengths"])[:-1])
-        right, kinds = tuple(header["right"]), tuple(header["kinds"])
-        return cls(header["id"], header["source"], context, tuple(responses), right, kinds, tuple(header["scores"]))
+        right, kinds, scores = (tuple(header[name]) for name in ("right", "kinds", "scores"))
+        pairs = tuple((better, worse) for better, worse in header["pairs"])
+        return cls(header["id"], header["source"], context, tuple(responses), right, kinds, scores, pairs)
 
 
 def _common_prefix(a: np.ndarray, b: np.ndarray) -> int:

@@ -63,7 +63,13 @@ def parameter_count(config: TrunkConfig) -> ParameterCount:
 
 
 def flops_per_token(
-    config: TrunkConfig, keys: float, *, train: bool = False, frozen_layers: int = 0, predicted: float = 0.0
+    config: TrunkConfig,
+    keys: float,
+    *,
+    train: bool = False,
+    frozen_layers: int = 0,
+    predicted: float = 0.0,
+    adapters: int = 0,
 ) -> float:
     """Useful floating-point operations of one token; a multiply-add counts as two.
 
@@ -71,9 +77,12 @@ def flops_per_token(
     train: with the backward pass, twice the forward one of the layers above `frozen_layers` (and once that of logits,
     whose matrix is frozen with them); recomputation is not useful and not counted.
     predicted: the share of tokens whose logits over the vocabulary are made.
+    adapters: values of low-rank adapters, which are then trained in place of the weights: what flows back through
+    those still counts, their own gradients are not made.
     Norms, softmax, rotary positions and the embedding's look-up are left out: under a hundredth of a layer.
     """
-    forward = backward = 0.0
+    forward, backward = 2.0 * adapters, 4.0 * adapters
+    own = 1 if adapters else 2
     for path, (weight, layers) in declarations(config, frozen_layers).items():
         stack = path[2] if path[:2] == ("trunk", "stacks") else None
         if not weight.linear:
@@ -81,10 +90,10 @@ def flops_per_token(
         share = config.num_experts_per_tok / weight.experts if weight.experts else 1.0
         one = 2.0 * weight.size * share * (len(layers) or 1)
         forward += one
-        backward += 0.0 if frozen_layers and stack == 0 else 2 * one
+        backward += 0.0 if frozen_layers and stack == 0 else (2 if path == ("score",) else own) * one
     logits = 2.0 * config.vocab_size * config.hidden_size * predicted
     forward += logits
-    backward += logits if frozen_layers else 2 * logits
+    backward += logits if frozen_layers else own * logits
     # Scores and weighted values: q·k and w·v over every key, for each head.
     attention = 4.0 * keys * config.num_attention_heads * config.head_dim
     forward += attention * config.num_hidden_layers

@@ -6,6 +6,7 @@ Norms and rotary positions are computed in float32 whatever the compute dtype: t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax
@@ -22,6 +23,9 @@ from toolrm_jax.models.weights import Declared, Weight
 
 if TYPE_CHECKING:
     from toolrm_jax.models.attention_backend import Backend
+
+Attention = Callable[[Float[Array, "B T N H"], Float[Array, "B T K H"], Float[Array, "B T K H"]], Array]
+"""Of rotated queries, rotated keys, and values what each query reads: [B, T, N, H]."""
 
 
 def rms_norm(x: Float[Array, "... D"], scale: Float[Array, " D"], eps: float) -> Float[Array, "... D"]:
@@ -89,9 +93,18 @@ class Layer(Declared):
         self, x: Float[Array, "B T D"], cos: Array, sin: Array, visible: Visible, backend: Backend | None = None
     ) -> tuple[Float[Array, "B T D"], Float[Array, ""]]:
         """The hidden states after the layer, and its load-balancing loss (0 without experts)."""
+        return self.with_attention(x, cos, sin, visible, lambda q, k, v: attend(q, k, v, visible, backend))
+
+    def with_attention(
+        self, x: Float[Array, "B T D"], cos: Array, sin: Array, visible: Visible, attention: Attention
+    ) -> tuple[Float[Array, "B T D"], Float[Array, ""]]:
+        """The same with an attention of the caller's, which may have keys and values of earlier tokens at hand.
+
+        `visible` says here only which tokens are real (group > 0): padding goes to no expert.
+        """
         eps = self.config.rms_norm_eps
         with jax.named_scope("attention"):
-            x = x + self.attention(rms_norm(x, self.attention_norm[...], eps), cos, sin, visible, backend)
+            x = x + self.attention(rms_norm(x, self.attention_norm[...], eps), cos, sin, attention)
         with jax.named_scope("mlp"):
             normed = rms_norm(x, self.mlp_norm[...], eps)
             if self.config.family.experts:
@@ -100,27 +113,38 @@ class Layer(Declared):
                 out, balance = self.mlp(normed), jnp.zeros(())
         return constrain(x + out, "rows", "tokens", None), balance
 
-    def attention(
-        self, x: Array, cos: Array, sin: Array, visible: Visible, backend: Backend | None
-    ) -> Float[Array, "B T D"]:
-        """Grouped-query self-attention over what `visible` lets each token see."""
+    def attention(self, x: Array, cos: Array, sin: Array, attention: Attention) -> Float[Array, "B T D"]:
+        """Grouped-query self-attention between the projections."""
         q_BTNH, k_BTKH, v_BTKH = (self.project(x, name) for name in ("q", "k", "v"))
         if self.config.family.qk_norm:
             q_BTNH = rms_norm(q_BTNH, self.q_norm[...], self.config.rms_norm_eps)
             k_BTKH = rms_norm(k_BTKH, self.k_norm[...], self.config.rms_norm_eps)
-        out_BTNH = attend(rotate(q_BTNH, cos, sin), rotate(k_BTKH, cos, sin), v_BTKH, visible, backend)
-        return jnp.einsum("btnh,nhd->btd", out_BTNH, self.o[...].astype(x.dtype))
+        out_BTNH = attention(rotate(q_BTNH, cos, sin), rotate(k_BTKH, cos, sin), v_BTKH)
+        return self.linear("o", "btnh,nhd->btd", out_BTNH)
 
     def project(self, x: Array, name: str) -> Array:
         """Queries, keys or values: [B, T, heads, H]."""
-        out = jnp.einsum("btd,dnh->btnh", x, getattr(self, name)[...].astype(x.dtype))
+        out = self.linear(name, "btd,dnh->btnh", x)
         return out + getattr(self, f"{name}_bias")[...].astype(x.dtype) if self.config.family.qkv_bias else out
 
     def mlp(self, x: Array) -> Float[Array, "B T D"]:
         """SwiGLU (Shazeer 2020)."""
-        gate, up = (jnp.einsum("btd,df->btf", x, w[...].astype(x.dtype)) for w in (self.gate, self.up))
+        gate, up = (self.linear(name, "btd,df->btf", x) for name in ("gate", "up"))
         hidden_BTF = constrain(jax.nn.silu(gate) * up, "rows", "tokens", "mlp")
-        return jnp.einsum("btf,fd->btd", hidden_BTF, self.down[...].astype(x.dtype))
+        return self.linear("down", "btf,fd->btd", hidden_BTF)
+
+    def linear(self, name: str, equation: str, x: Array) -> Array:
+        """x times the weight `name` by the einsum `equation`, in x's dtype, with its adapter where it has one."""
+        out = jnp.einsum(equation, x, getattr(self, name)[...].astype(x.dtype))
+        if not hasattr(self, f"{name}_lora_a"):
+            return out
+        a, b = (getattr(self, f"{name}_lora_{side}")[...].astype(x.dtype) for side in "ab")
+        of_x, of_weight, of_out = equation.replace("->", ",").split(",")
+        inner = "".join(letter for letter in of_weight if letter in of_x)
+        outer = of_weight.removeprefix(inner)
+        low = "".join(letter for letter in of_x if letter not in inner) + "r"
+        change = jnp.einsum(f"{low},r{outer}->{of_out}", jnp.einsum(f"{of_x},{inner}r->{low}", x, a), b)
+        return out + self.adapter_scale * change
 
     def experts(self, x: Array, visible: Visible) -> tuple[Float[Array, "B T D"], Float[Array, ""]]:
         """The experts that each token chooses, and the load-balancing loss. Padding goes to no expert."""

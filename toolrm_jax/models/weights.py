@@ -11,6 +11,7 @@ Logical axes (what each may be divided over is for `toolrm_jax.parallel` to say)
     experts   experts of a layer: the axis along which their weights are dispatched
     router    experts as outputs of the router: every device needs all of them
     score     the scalar head's one output
+    rank      the inner width of an adapter
     layers    the leading axis of a stack that a scan runs over; a declaration does not name it, its stack adds it
 """
 
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-AXES = ("vocab", "hidden", "heads", "kv_heads", "head_dim", "mlp", "experts", "router", "score", "layers")
+AXES = ("vocab", "hidden", "heads", "kv_heads", "head_dim", "mlp", "experts", "router", "score", "rank", "layers")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "head_dim": (),
     "router": (),
     "score": (),
+    "rank": (),
 }
 
 

@@ -20,6 +20,7 @@ from toolrm_jax.errors import ConfigError
 from toolrm_jax.models.attention_backend import choose_backend
 from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.models.heads import RewardModel
+from toolrm_jax.models.lora import with_adapters
 from toolrm_jax.parallel.hlo import Collective, collectives
 from toolrm_jax.parallel.mesh import make_mesh
 from toolrm_jax.parallel.rules import Placed
@@ -76,24 +77,25 @@ def compile_step(
             f"the nearest that works is mesh.context={_nearest_context(config.data.row_length, mesh)}"
         )
     frozen_layers = config.model.frozen_layers
-    graph, params, frozen = split(
-        nnx.eval_shape(lambda: RewardModel(shape, frozen_layers=frozen_layers, rngs=nnx.Rngs(0)))
-    )
+    fresh = lambda: RewardModel(shape, frozen_layers=frozen_layers, rngs=nnx.Rngs(0))  # noqa: E731
+    graph, params, frozen = split(nnx.eval_shape(lambda: with_adapters(fresh(), config.model.lora)), config.task)
     optimizer = make_optimizer(config.optimizer, config.steps or 1000)
     layout = Layout.of(mesh, shape, frozen_layers, params, frozen, optimizer)
     state, frozen = layout.abstract(params, frozen, optimizer)
     dtype = jnp.dtype(config.model.compute_dtype)
     backend = choose_backend(config.model.attention, mesh.devices.flat[0].platform)
     rows = abstract_rows(mesh, config.data.rows, config.data.row_length, config.data.slots)
+    # Right answers are well under half of a row; a run counts them.
+    weights, predicted = config.loss_weights, config.data.row_length // 2
     start = time.perf_counter(), time.process_time()
     if step == "train":
         jitted = make_train_step(
-            graph, optimizer, config.loss, dtype, config.model.remat, layout, backend, config.accumulate
+            graph, optimizer, weights, dtype, config.model.remat, layout, backend, config.accumulate, predicted
         )
         lowered = jitted.lower(state, frozen, rows)
         held = bytes_per_device(state.optimizer)
     else:
-        jitted = make_eval_step(graph, config.loss, dtype, layout, backend)
+        jitted = make_eval_step(graph, weights, dtype, layout, backend, predicted)
         lowered = jitted.lower(state.params, frozen, rows)
         held = 0
     parameters = bytes_per_device((state.params, frozen))
@@ -132,6 +134,7 @@ def abstract_rows(mesh: Mesh, rows: int, length: int, slots: int) -> Rows:
         slot_group=of_slots,
         slot_right=jax.ShapeDtypeStruct((rows, slots), jnp.bool_, sharding=sharding),
         slot_score=jax.ShapeDtypeStruct((rows, slots), jnp.float32, sharding=sharding),
+        pairs=jax.ShapeDtypeStruct((rows, slots, slots), jnp.bool_, sharding=sharding),
     )
 
 

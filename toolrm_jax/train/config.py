@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import chz
 from jax.sharding import Mesh
 
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.models.attention_backend import Name as Backend
+from toolrm_jax.models.lora import LoraConfig
 from toolrm_jax.models.remat import Remat
 from toolrm_jax.parallel.mesh import MeshConfig, make_mesh
 from toolrm_jax.train.head_fit import HeadFit
 from toolrm_jax.train.loss import LossWeights
 from toolrm_jax.train.optimizer import OptimizerConfig
 from toolrm_jax.train.profiling import ProfileConfig
+
+Task = Literal["reward", "sft"]
 
 
 @chz.chz
@@ -26,6 +29,7 @@ class ModelConfig:
     frozen_layers: int = 0  # lowest layers left as they are, and with them the embedding
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # on a CPU use float32: it has no faster bfloat16
     attention: Backend = "auto"  # auto: the kernel made for the device
+    lora: LoraConfig = chz.field(default_factory=LoraConfig)  # adapters in place of the weights
     remat: Remat = "none"  # what the backward pass makes again: less memory, up to a third more work
 
 
@@ -49,6 +53,7 @@ class TrainConfig:
     output: str
     model: ModelConfig
     data: DataConfig
+    task: Task = "reward"  # sft: a policy, by the next-token loss on each task's right answer
     optimizer: OptimizerConfig = chz.field(default_factory=OptimizerConfig)
     loss: LossWeights = chz.field(default_factory=LossWeights)
     head_fit: HeadFit = chz.field(default_factory=HeadFit)
@@ -65,6 +70,19 @@ class TrainConfig:
     stall_after: float = 600.0  # seconds without progress after which each host says what it waits for
     compile_cache: bool = True  # compiled steps are kept in `output`, so that a restart does not compile again
     wandb: str | None = None  # also log to this Weights & Biases project (needs the package wandb)
+
+    @classmethod
+    def of_experiment(cls, found: Any) -> TrainConfig | None:
+        """The training of a whole experiment's config, such as a quickstart's; None of anything else."""
+        part = getattr(found, "train", None)
+        return part if isinstance(part, cls) else None
+
+    @property
+    def loss_weights(self) -> LossWeights:
+        """What the loss is made of: of a policy, the next-token loss and nothing else but its experts' balance."""
+        if self.task == "reward":
+            return self.loss
+        return LossWeights(ranking=0.0, centring=0.0, next_token=1.0, balance=self.loss.balance)
 
 
 MAY_CHANGE = (
@@ -94,6 +112,11 @@ def run_mesh(config: TrainConfig) -> Mesh:
     if data.rows % config.accumulate:
         raise ConfigError(f"accumulate={config.accumulate}: data.rows={data.rows} do not divide into so many parts")
     config.loss.check()
+    config.model.lora.check()
+    if config.task == "sft" and config.loss != LossWeights(balance=config.loss.balance):
+        raise ConfigError("task=sft has the next-token loss alone; leave loss.* but loss.balance as they are")
+    if config.task == "sft" and config.head_fit.steps:
+        raise ConfigError("task=sft has no scalar head to fit; leave head_fit.steps=0")
     config.profile.span()
     try:
         return make_mesh(config.mesh, data.rows // config.accumulate)

@@ -40,7 +40,7 @@ def held_out_evaluation(
     drawn = sorted(held_out, key=lambda group: seeded(0, "held out during training", group.id).random())
     rows = data.rows // config.accumulate
     source = RowSource(drawn[: data.held_out_groups], data.row_length, data.slots, rows, 1, 0)
-    step = make_eval_step(graph, config.loss, dtype, layout, backend)
+    step = make_eval_step(graph, config.loss_weights, dtype, layout, backend, source.most_right_tokens)
     mine = rows_of_process(layout.mesh, rows)
 
     def evaluate(state: TrainState, frozen: Any) -> dict[str, float]:
@@ -56,7 +56,7 @@ def held_out_evaluation(
 
 
 def by_kind(rows: Sequence[Sequence[TokenGroup]], scores: np.ndarray) -> dict[str, float]:
-    """Shares of pairs in order: of each source, its groups alike, and of each error type, its wrong answers alike.
+    """Shares of pairs in order: of each source, its groups alike, and of each error type, its worse answers alike.
 
     scores: float32 [rows, slots], the answers of a row's groups one after the other.
     """
@@ -66,12 +66,12 @@ def by_kind(rows: Sequence[Sequence[TokenGroup]], scores: np.ndarray) -> dict[st
         for group in groups:
             mine = row[slot : slot + len(group.responses)]
             slot += len(group.responses)
-            right = np.array(group.right)
-            if right.all() or not right.any():
+            pairs = group.better_than()
+            if not pairs.any():
                 continue
-            above = np.mean(mine[right][:, None] > mine[~right][None, :], axis=0)
-            found[f"correct/source/{group.source}"].append(float(np.mean(above)))
-            for kind, share in zip((kind for kind, is_right in zip(group.kinds, group.right) if not is_right), above):
-                if kind:
-                    found[f"correct/error/{kind}"].append(float(share))
+            above = pairs & (mine[:, None] > mine[None, :])
+            found[f"correct/source/{group.source}"].append(float(above.sum() / pairs.sum()))
+            for worse in np.flatnonzero(pairs.any(axis=0)):
+                if kind := group.kinds[worse]:
+                    found[f"correct/error/{kind}"].append(float(above[:, worse].sum() / pairs[:, worse].sum()))
     return {name: float(np.mean(shares)) for name, shares in sorted(found.items())}

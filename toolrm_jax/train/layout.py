@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,9 @@ from flax import nnx, struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from toolrm_jax.models.config import TrunkConfig
-from toolrm_jax.parallel.rules import Placed
+from toolrm_jax.models.declarations import Path
+from toolrm_jax.models.lora import is_adapter
+from toolrm_jax.parallel.rules import Placed, partition_spec
 from toolrm_jax.parallel.shardings import like_params, put, state_shardings, weight_shardings
 
 
@@ -45,10 +48,11 @@ class Layout:
         optimizer: optax.GradientTransformation,
     ) -> Layout:
         """The layout of a model's (abstract) parameters. Raises ConfigError where a weight does not divide."""
-        shardings = weight_shardings(config, frozen_layers, mesh)
+        shardings = weight_shardings(config, frozen_layers, mesh) | adapter_shardings(params, mesh)
         whole = NamedSharding(mesh, PartitionSpec())
         trained = state_shardings(params, shardings)
-        moments = like_params(jax.eval_shape(optimizer.init, params), params, trained, whole)
+        shapes = jax.eval_shape(optimizer.init, params)
+        moments = jax.tree.map(where_it_divides, like_params(shapes, params, trained, whole), shapes)
         return cls(mesh, TrainState(trained, moments, whole), state_shardings(frozen, shardings))
 
     @property
@@ -77,6 +81,29 @@ class Layout:
         state = TrainState(params, jax.eval_shape(optimizer.init, params), jax.ShapeDtypeStruct((), jnp.int32))
         shaped = lambda leaf, to: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=to)  # noqa: E731
         return jax.tree.map(shaped, (state, frozen), (self.state, self.frozen))
+
+
+def adapter_shardings(params: nnx.State, mesh: Mesh) -> dict[Path, NamedSharding]:
+    """The sharding of every adapter among the trained parameters: that of its weight, and whole along its rank."""
+    return {
+        path: NamedSharding(mesh, partition_spec(variable.get_metadata("out_sharding")))
+        for path, variable in nnx.to_flat_state(params)
+        if is_adapter(path)
+    }
+
+
+def where_it_divides(sharding: NamedSharding, shape: jax.ShapeDtypeStruct) -> NamedSharding:
+    """The sharding, but whole along axes that it does not divide: those over which a moment is a mean are one long."""
+    sizes = [_parts(sharding.mesh, axes) for axes in sharding.spec]
+    if all(length % parts == 0 for length, parts in zip(shape.shape, sizes)):
+        return sharding
+    kept = (axes if length % parts == 0 else None for axes, length, parts in zip(sharding.spec, shape.shape, sizes))
+    return NamedSharding(sharding.mesh, PartitionSpec(*kept))
+
+
+def _parts(mesh: Mesh, axes: str | tuple[str, ...] | None) -> int:
+    names = (axes,) if isinstance(axes, str) else axes or ()
+    return math.prod(mesh.shape[name] for name in names)
 
 
 def place(values: Any, shardings: Any) -> Any:

@@ -26,6 +26,7 @@ from toolrm_jax.errors import DataError, ModelError
 from toolrm_jax.models.attention_backend import Backend, choose_backend, self_check
 from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.models.heads import RewardModel
+from toolrm_jax.models.lora import adapter_values
 from toolrm_jax.models.placement import placed
 from toolrm_jax.parallel import hosts
 from toolrm_jax.parallel.mesh import rows_of_process, spread
@@ -91,7 +92,7 @@ class _Run:
         self.mine = rows_of_process(self.mesh, data.rows)
         self.iterator = iter(batches(self.source, data.rows, self.mine))
 
-        graph, *values = split(model)
+        graph, *values = split(model, config.task)
         optimizer = make_optimizer(config.optimizer, self.steps)
         layout = Layout.of(self.mesh, model.config, model.trunk.frozen_layers, *values, optimizer)
         with startup.part("placing weights"):
@@ -99,7 +100,15 @@ class _Run:
         dtype = jnp.dtype(config.model.compute_dtype)
         backend = choose_backend(config.model.attention)
         self.step_function: StepFunction = make_train_step(
-            graph, optimizer, config.loss, dtype, config.model.remat, layout, backend, config.accumulate
+            graph,
+            optimizer,
+            config.loss_weights,
+            dtype,
+            config.model.remat,
+            layout,
+            backend,
+            config.accumulate,
+            self.source.most_right_tokens,
         )
         self.evaluate = held_out_evaluation(config, layout, graph, dtype, backend, held_out)
         self.resolved = chz.asdict(config)
@@ -134,7 +143,14 @@ class _Run:
         rates = jax.device_get(jax.jit(jax.vmap(schedule(config.optimizer, self.steps)))(jnp.arange(self.steps)))
         devices = list(self.mesh.devices.flat)
         self.recorder = StepRecorder(
-            self.log, rates, self.source, data.rows, model.config, model.trunk.frozen_layers, devices
+            self.log,
+            rates,
+            self.source,
+            data.rows,
+            model.config,
+            model.trunk.frozen_layers,
+            adapter_values(self.state.params),
+            devices,
         )
         with startup.part("attention self-check"):
             said.append(checked(backend, model.config, layout, dtype))

@@ -1,9 +1,10 @@
-"""The loss of a reward model: Bradley-Terry over the right and wrong answers of each group, and what helps it.
+"""The loss of a reward model: Bradley-Terry over the better and worse answers of each group, and what helps it.
 
 Everything is a sum over groups or tokens; it is divided once, by counts of the whole step. So a loss does not depend
 on how a step is divided, over devices or in time (`accumulate.py`).
 
-Shape letters: B rows, T tokens, S answer slots; a pair [B S S] is (i right, j wrong) of one group.
+Shape letters: B rows, T tokens, S answer slots; a pair [B S S] is (i better, j worse) of one group: a right and a
+wrong answer, or what a recipe chose. Metrics say right and wrong for the two sides of a pair.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ PairWeights = Literal["even", "rule_score"]
 class LossWeights:
     """How much each part of the loss counts. `centring` is paper A's eta; the others are auxiliary, or off.
 
+    ranking: the comparison of answers; without it no pair is looked at, and what remains is counted by tokens.
+
     kway: how several answers are compared. pairs: the mean over right x wrong ones of -log sigmoid(s_r - s_w);
     softmax: the mean over right ones of -log of their share among themselves and the wrong ones (InfoNCE).
     pair_weights: what each pair counts within its group; rule_score: in proportion to the difference of rule scores.
@@ -36,6 +39,7 @@ class LossWeights:
     balance: keeps the load of a mixture's experts even (Qwen3-MoE was trained with 0.001); a dense model has none.
     """
 
+    ranking: float = 1.0
     centring: float = 0.01
     kway: Kway = "pairs"
     pair_weights: PairWeights = "even"  # of a group's pairs; rule_score: by the difference of their rule scores
@@ -52,9 +56,11 @@ class LossWeights:
             raise ConfigError(f"loss.label_smoothing={self.label_smoothing}: expected a share from 0 to below 0.5")
         if self.kway == "softmax" and (self.label_smoothing or self.pair_weights != "even"):
             raise ConfigError("loss.kway=softmax knows no label_smoothing or pair_weights; leave them, or kway=pairs")
-        for name in ("centring", "token_error", "next_token", "balance"):
+        for name in ("ranking", "centring", "token_error", "next_token", "balance"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"loss.{name}={getattr(self, name)}: expected 0 or more")
+        if not (self.ranking or self.next_token):
+            raise ConfigError("loss.ranking=0 leaves nothing to learn from; give loss.next_token a weight too")
 
 
 @struct.dataclass
@@ -67,12 +73,16 @@ class Counts:
     wrong_tokens: Array
     next_tokens: Array
 
+    def of_balance(self, weights: LossWeights) -> Array:
+        """What a part of a step weighs in the mean of its experts' load."""
+        return self.groups if weights.ranking else self.next_tokens
+
 
 @struct.dataclass
 class Sums:
     """Sums over groups (or tokens) with their counts: merged by adding, divided once at the end.
 
-    `counts.groups` counts groups with both a right and a wrong answer; sums without a count of their own go over these.
+    `counts.groups` counts groups with a pair; sums without a count of their own go over these.
     """
 
     counts: Counts
@@ -91,23 +101,21 @@ class Sums:
 
     def means(self) -> dict[str, float]:
         """Averages by name, from sums on the host. What was not computed, or nothing was counted for, is left out."""
-        count = self.counts
-        groups = float(count.groups)
-        if not groups:
-            return {}
-        share = lambda value, by=groups: float(value) / by  # noqa: E731
-        names = ("ranking", "centring", "correct", "margin", "right_score", "wrong_score")
-        out = {name: share(getattr(self, name)) for name in names}
-        for side in ("right", "wrong"):
-            variance = share(getattr(self, f"{side}_square")) - out[f"{side}_score"] ** 2
-            out[f"{side}_score_std"] = max(variance, 0.0) ** 0.5
+        count, out = self.counts, {}
+        share = lambda value, by: float(value) / max(float(by), 1.0)  # noqa: E731
+        if groups := float(count.groups):
+            names = ("ranking", "centring", "correct", "margin", "right_score", "wrong_score")
+            out |= {name: share(getattr(self, name), groups) for name in names}
+            for side in ("right", "wrong"):
+                variance = share(getattr(self, f"{side}_square"), groups) - out[f"{side}_score"] ** 2
+                out[f"{side}_score_std"] = max(variance, 0.0) ** 0.5
         if float(self.right_error) or float(self.wrong_error):
             parts = (self.right_error, count.right_tokens), (self.wrong_error, count.wrong_tokens)
-            out["token_error"] = sum(share(error, max(float(by), 1.0)) for error, by in parts) / 2
+            out["token_error"] = sum(share(error, by) for error, by in parts) / 2
         if float(self.balance):
-            out["balance"] = share(self.balance)
+            out["balance"] = share(self.balance, groups or count.next_tokens)
         if float(self.next_token):
-            out["next_token"] = share(self.next_token, float(count.next_tokens))
+            out["next_token"] = share(self.next_token, count.next_tokens)
         return out
 
 
@@ -116,18 +124,12 @@ def pair_weights(rows: Rows, kind: PairWeights = "even") -> Float[Array, "B S S"
 
     By rule score: a group whose pairs do not differ in it weighs them alike.
     """
-    pairs = _pairs(rows).astype(jnp.float32)
+    pairs = rows.pairs.astype(jnp.float32)
     if kind == "rule_score":
         by_score = pairs * jnp.maximum(_rule_gap(rows), 0)
         pairs = jnp.where(_of_group(by_score, rows) > 0, by_score, pairs)
     total = _of_group(pairs, rows)
     return jnp.where(total > 0, pairs / jnp.maximum(total, 1e-20), 0)
-
-
-def _pairs(rows: Rows) -> Bool[Array, "B S S"]:
-    group = rows.slot_group
-    same = (group[:, :, None] == group[:, None, :]) & (group[:, :, None] > 0)
-    return same & rows.slot_right[:, :, None] & ~rows.slot_right[:, None, :]
 
 
 def _rule_gap(rows: Rows) -> Float[Array, "B S S"]:
@@ -141,12 +143,10 @@ def _of_group(values: Float[Array, "B S S"], rows: Rows) -> Float[Array, "B S 1"
 
 
 def count(rows: Rows) -> Counts:
-    """What there is to count in a batch of rows. Next tokens are those of right answers (see `next_token_at`)."""
-    pairs = _pairs(rows)
+    """What there is to count in a batch of rows. Next tokens are those of right answers."""
     total = lambda values: jnp.sum(values, dtype=jnp.float32)  # noqa: E731
-    next_tokens = jnp.minimum(jnp.sum(right_answer_tokens(rows), axis=1), rows.tokens.shape[1] // 2)
     right, wrong = total(rows.still_right == 1), total(rows.still_right == 0)
-    return Counts(jnp.sum(pair_weights(rows)), total(pairs), right, wrong, total(next_tokens))
+    return Counts(jnp.sum(pair_weights(rows)), total(rows.pairs), right, wrong, total(right_answer_tokens(rows)))
 
 
 def ranking_sums(scores: Float[Array, "B S"], rows: Rows, weights: LossWeights = LossWeights()) -> dict[str, Array]:  # noqa: B008
@@ -183,7 +183,7 @@ def ranking_sums(scores: Float[Array, "B S"], rows: Rows, weights: LossWeights =
 
 def _softmax_sum(short: Float[Array, "B S S"], rows: Rows) -> Array:
     """Over groups, the mean over right answers i of log(1 + sum over wrong j of exp(s_j - s_i + m))."""
-    pairs = _pairs(rows)
+    pairs = rows.pairs
     none = jnp.zeros((*short.shape[:2], 1))
     losses = jax.nn.logsumexp(jnp.concatenate([jnp.where(pairs, short, -jnp.inf), none], axis=2), axis=2)
     judged = jnp.any(pairs, axis=2, keepdims=True).astype(jnp.float32)
@@ -205,12 +205,9 @@ def right_answer_tokens(rows: Rows) -> Bool[Array, "B T"]:
     return jnp.any(same & (ends >= 0)[:, None, :], axis=-1) & (rows.response > 0)
 
 
-def next_token_at(rows: Rows) -> Array:
-    """int32 [B, T // 2]: where the tokens of right answers stand in their rows, -1 beyond them.
-
-    They are well under half of a row; should they be more, the first half of the row's length of them is taken.
-    """
-    find = lambda mask: jnp.nonzero(mask, size=mask.shape[0] // 2, fill_value=-1)[0]  # noqa: E731
+def next_token_at(rows: Rows, most: int) -> Array:
+    """int32 [B, most]: where the tokens of right answers stand in their rows, -1 beyond them; no row has more."""
+    find = lambda mask: jnp.nonzero(mask, size=most, fill_value=-1)[0]  # noqa: E731
     return jax.vmap(find)(right_answer_tokens(rows))
 
 
@@ -218,6 +215,7 @@ def total_loss(sums: Sums, weights: LossWeights, counts: Counts | None = None) -
     """The weighted mean that is minimised; `counts` of the whole step, where the sums are of a part of it."""
     by = sums.counts if counts is None else counts
     mean = lambda value, by: value / jnp.maximum(by, 1)  # noqa: E731
-    loss = mean(sums.ranking + weights.centring * sums.centring + weights.balance * sums.balance, by.groups)
+    loss = mean(weights.ranking * sums.ranking + weights.centring * sums.centring, by.groups)
+    loss += weights.balance * mean(sums.balance, by.of_balance(weights))
     error = mean(sums.right_error, by.right_tokens) + mean(sums.wrong_error, by.wrong_tokens)
     return loss + weights.token_error * error / 2 + weights.next_token * mean(sums.next_token, by.next_tokens)

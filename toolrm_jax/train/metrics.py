@@ -78,7 +78,9 @@ def start_wandb(project: str, folder: Path, config: dict[str, Any]) -> Any:
     try:
         import wandb
     except ImportError:
-        raise ConfigError(f"wandb={project}: the package is not installed; `pip install wandb`, or leave it") from None
+        raise ConfigError(
+            f"wandb={project}: the package is not installed; `pip install 'toolrm_jax[wandb]'`, or leave it"
+        ) from None
     name = folder.absolute().name
     run = wandb.init(project=project, name=name, id=name, resume="allow", dir=str(folder), config=config)
     # Steps are told as a value: after a kill some come again, which wandb's own counter refuses.

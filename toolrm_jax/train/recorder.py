@@ -31,10 +31,11 @@ class StepRecorder:
         rows: int,
         shape: TrunkConfig,
         frozen_layers: int,
+        adapters: int,
         devices: list[jax.Device],
     ) -> None:
         self.log, self.rates, self.source, self.rows = log, rates, source, rows
-        self.shape, self.frozen_layers, self.devices = shape, frozen_layers, devices
+        self.shape, self.frozen_layers, self.adapters, self.devices = shape, frozen_layers, adapters, devices
         self.waiting: tuple[int, dict[str, Any], float] | None = None
         self.restart_clock()
 
@@ -65,6 +66,7 @@ class StepRecorder:
         speed = step_speed(
             self.shape,
             self.frozen_layers,
+            self.adapters,
             seconds,
             tokens,
             float(counts.pairs),
@@ -73,11 +75,8 @@ class StepRecorder:
             self.devices,
         )
         self.log.write("speed", step, speed | {"data_wait": waited})
-        shown = {
-            "loss": f"{loss:.3f}",
-            "acc": f"{values.get('correct', math.nan):.2f}",
-            "tok/s": f"{speed['tokens_per_second']:.0f}",
-        }
+        shown = {"loss": f"{loss:.3f}", "tok/s": f"{speed['tokens_per_second']:.0f}"}
+        shown |= {"acc": f"{values['correct']:.2f}"} if "correct" in values else {}
         self.log.advance(step, shown | ({"mfu": f"{speed['mfu']:.0%}"} if "mfu" in speed else {}))
 
     def _not_finite(self, step: int, loss: float, norm: float) -> str:

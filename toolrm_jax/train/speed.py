@@ -36,6 +36,7 @@ def peak(device: jax.Device) -> float | None:
 def step_speed(
     shape: TrunkConfig,
     frozen_layers: int,
+    adapters: int,
     seconds: float,
     tokens: int,
     pairs: float,
@@ -45,6 +46,8 @@ def step_speed(
 ) -> dict[str, float]:
     """Rates of a step of `seconds`. keys: seen by all its tokens together; predicted: tokens whose logits were made.
 
+    adapters: how many values they have, 0 where the weights themselves are trained.
+
     `mfu` (Chowdhery et al. 2022) counts useful operations alone, not padding, recomputation or what the mask hides; it
     is left out where the peak is not known.
     """
@@ -52,7 +55,12 @@ def step_speed(
     limit = peak(devices[0])
     if limit and tokens:
         each = flops_per_token(
-            shape, keys / tokens, train=True, frozen_layers=frozen_layers, predicted=predicted / tokens
+            shape,
+            keys / tokens,
+            train=True,
+            frozen_layers=frozen_layers,
+            predicted=predicted / tokens,
+            adapters=adapters,
         )
         found["mfu"] = each * tokens / seconds / (limit * len(devices))
     return found | {"memory_gib": peak_memory() / GIB}

@@ -15,34 +15,41 @@ from toolrm_jax.data.rows import Rows
 from toolrm_jax.models.attention import Visible
 from toolrm_jax.models.attention_backend import Backend
 from toolrm_jax.models.heads import RewardModel
+from toolrm_jax.models.lora import has_adapters, is_adapter
 from toolrm_jax.models.placement import placed
 from toolrm_jax.models.remat import Remat
 from toolrm_jax.train.accumulate import in_parts
+from toolrm_jax.train.config import Task
 from toolrm_jax.train.layout import Layout, TrainState
 from toolrm_jax.train.loss import LossWeights, Sums, count, next_token_at, ranking_sums, token_error_sums, total_loss
 
 
-def is_trained(model: RewardModel) -> Callable[[tuple, Any], bool]:
+def is_trained(model: RewardModel, task: Task = "reward") -> Callable[[tuple, Any], bool]:
     """Which parameters are trained: all, or with frozen layers those above them and the scalar head.
 
     The embedding and the language-model head are frozen with the lower layers: a gradient of theirs would have the
-    size of the vocabulary, at each step.
+    size of the vocabulary, at each step. With adapters, they alone are trained and the scalar head. A policy has
+    no use for that head, so it is left as it is.
     """
-    frozen = model.trunk.frozen_layers
+    frozen, adapted = model.trunk.frozen_layers, has_adapters(model)
 
     def trained(path: tuple, _: Any) -> bool:
+        if path[-1] == "score":
+            return task == "reward"
+        if adapted:
+            return is_adapter(path)
         if not frozen:
             return True
         if path[:2] == ("trunk", "stacks"):
             return path[2] > 0
-        return path[-1] in ("score", "norm")
+        return path[-1] == "norm"
 
     return trained
 
 
-def split(model: RewardModel) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+def split(model: RewardModel, task: Task = "reward") -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     """The model as (graph, trained parameters, frozen parameters)."""
-    return nnx.split(model, is_trained(model), ...)
+    return nnx.split(model, is_trained(model, task), ...)
 
 
 def loss_sums(
@@ -52,9 +59,14 @@ def loss_sums(
     dtype: jnp.dtype,
     remat: Remat = "none",
     backend: Backend | None = None,
+    most_right_tokens: int | None = None,
 ) -> Sums:
-    """All parts of the loss over a batch, as sums. A part of weight zero is not computed and reads zero."""
-    return scored_sums(model, rows, weights, dtype, remat, backend)[0]
+    """All parts of the loss over a batch, as sums. A part of weight zero is not computed and reads zero.
+
+    most_right_tokens: no row has more tokens of right answers; None: not known. The next-token loss makes logits for
+    so many of each row.
+    """
+    return scored_sums(model, rows, weights, dtype, remat, backend, most_right_tokens)[0]
 
 
 def scored_sums(
@@ -64,6 +76,7 @@ def scored_sums(
     dtype: jnp.dtype,
     remat: Remat = "none",
     backend: Backend | None = None,
+    most_right_tokens: int | None = None,
 ) -> tuple[Sums, Float[Array, "B S"]]:
     """The same, and the score in every answer slot."""
     visible = Visible(rows.group, rows.response)
@@ -74,7 +87,7 @@ def scored_sums(
         right_error, wrong_error = token_error_sums(rewards, rows) if weights.token_error else (zero, zero)
         next_token = zero
         if weights.next_token:
-            at = next_token_at(rows)
+            at = next_token_at(rows, most_right_tokens or rows.tokens.shape[1])
             source = jnp.take_along_axis(rows.previous, jnp.maximum(at, 0), axis=1)
             target = jnp.take_along_axis(rows.tokens, jnp.maximum(at, 0), axis=1)
             next_token = -jnp.sum(jnp.where(at >= 0, model.log_probabilities(hidden, source, target), 0))
@@ -84,7 +97,7 @@ def scored_sums(
             right_error=right_error,
             wrong_error=wrong_error,
             next_token=next_token,
-            balance=balance * counts.groups,
+            balance=balance * counts.of_balance(weights),
         )
     return sums, scores
 
@@ -98,6 +111,7 @@ def make_train_step(
     layout: Layout | None = None,
     backend: Backend | None = None,
     accumulate: int = 1,
+    most_right_tokens: int | None = None,
 ) -> Callable[[TrainState, nnx.State, Rows], tuple[TrainState, dict[str, Any]]]:
     """The jitted step `(state, frozen, rows) -> (state, metrics)`; `state`'s buffers are donated.
 
@@ -111,7 +125,8 @@ def make_train_step(
 
         def objective(params: nnx.State, part: Rows) -> tuple[jax.Array, Sums]:
             with placed(layout and layout.placed):
-                sums = loss_sums(nnx.merge(graph, params, frozen), part, weights, dtype, remat, backend)
+                model = nnx.merge(graph, params, frozen)
+                sums = loss_sums(model, part, weights, dtype, remat, backend, most_right_tokens)
             return total_loss(sums, weights, counts), sums
 
         differentiate = jax.value_and_grad(objective, has_aux=True)
@@ -136,11 +151,13 @@ def make_eval_step(
     dtype: jnp.dtype,
     layout: Layout | None = None,
     backend: Backend | None = None,
+    most_right_tokens: int | None = None,
 ) -> Callable[[nnx.State, nnx.State, Rows], tuple[Sums, Float[Array, "B S"]]]:
     """The jitted `(trained, frozen, rows) -> (Sums, scores)` of held-out rows."""
 
     def evaluate(params: nnx.State, frozen: nnx.State, rows: Rows) -> tuple[Sums, Float[Array, "B S"]]:
         with placed(layout and layout.placed):
-            return scored_sums(nnx.merge(graph, params, frozen), rows, weights, dtype, backend=backend)
+            model = nnx.merge(graph, params, frozen)
+            return scored_sums(model, rows, weights, dtype, "none", backend, most_right_tokens)
 
     return jax.jit(evaluate) if layout is None else jax.jit(evaluate, out_shardings=layout.whole)
