@@ -7,8 +7,9 @@ import pytest
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.preferences import groups as module
 from toolrm_jax.preferences import partners
-from toolrm_jax.preferences.groups import Recipe, candidate_key, make_groups, trim_tools
+from toolrm_jax.preferences.groups import Recipe, make_groups, trim_tools
 from toolrm_jax.toolcalls.compare import judge
+from toolrm_jax.toolcalls.equality import candidate_key
 from toolrm_jax.toolcalls.render import render_hermes
 from toolrm_jax.toolcalls.types import Call, Candidate, Context, ErrorType, Message, Reference, Task, Tool
 

@@ -27,7 +27,7 @@ from toolrm_jax.commands.prepare_units import (
     save_answers,
 )
 from toolrm_jax.errors import ConfigError, DataError
-from toolrm_jax.files import CARD, is_done, write_file
+from toolrm_jax.files import CARD, is_complete, is_done, write_file
 from toolrm_jax.preferences.card import Card, Shard, added, card_hash, card_markdown, card_text, new_card, read_card
 from toolrm_jax.preferences.contamination import KINDS, Benchmarks, check_kinds
 from toolrm_jax.preferences.index import read_index
@@ -45,6 +45,7 @@ from toolrm_jax.preferences.select import (
     select_mixed,
 )
 from toolrm_jax.preferences.selected import facts_path, write_selected
+from toolrm_jax.preferences.shards import read_groups
 from toolrm_jax.preferences.stage import Job
 from toolrm_jax.preferences.workers import run_all
 from toolrm_jax.sources import SOURCES, Drops
@@ -66,7 +67,7 @@ class DataConfig:
 
     sources: tuple[str, ...] = PUBLIC  # NAME, NAME/CATEGORY (what its categories begin with), NAME+rated, or NAME=PATH
     folder: str = "~/.cache/toolrm-data"  # where a source without a path has a folder of its name
-    answers: str | None = None  # models' published answers to BFCL questions: a folder, below `folder` if relative
+    answers: str | None = None  # models' answers: groups of `toolrm synth`, or BFCL result files; below `folder`
     makers: str = "permissive"  # whose answers: of permissive or open weights, or all
     any_licence: bool = False  # also sources, and published answers, that may not train by default
     benchmarks: tuple[str, ...] = TESTED_ON  # sources, written likewise, that nothing may be shared with
@@ -169,7 +170,7 @@ def _specs(data: DataConfig) -> list[Spec]:
     if not specs:
         raise ConfigError(f"data.sources: name at least one of {', '.join(SOURCES)}")
     check_kinds(data.shared)
-    for about in (*(spec.source for spec in specs), *([SOURCES[ANSWERS]] if data.answers else [])):
+    for about in (*(spec.source for spec in specs), *([SOURCES[ANSWERS]] if _published(data) else [])):
         if not about.trains and not data.any_licence:
             raise ConfigError(
                 f"{about.name} may not train by default ({about.why_not}); leave it out, or say "
@@ -223,8 +224,17 @@ def _benchmarks(data: DataConfig, root: Path) -> Benchmarks:
     return found
 
 
+def _published(data: DataConfig) -> bool:
+    """Whether answers are taken that others published, not those of a `toolrm synth` of ours."""
+    return bool(data.answers) and not is_complete(Path(data.folder).expanduser() / data.answers)
+
+
 def _real_answers(folder: Path, specs: Sequence[Spec]) -> Iterator[tuple[str, Candidate]]:
-    """Published answers to the BFCL questions of the categories asked for."""
+    """Those of a folder of groups, or published answers to the BFCL questions of the categories asked for."""
+    if is_complete(folder):
+        for group in read_groups(folder):
+            yield from ((group.task.id, candidate) for candidate in group.candidates)
+        return
     wanted = tuple(spec.category for spec in specs if spec.name == "bfcl")
     if not wanted:
         raise ConfigError("data.answers: are answers to BFCL questions; name bfcl among data.sources")
@@ -321,7 +331,7 @@ def _write_card(work: Path, card: Card, counts: dict[str, dict[str, int]], shard
 def _sources(units: Sequence[Unit], config: PairsConfig) -> dict[str, dict[str, str]]:
     found = {}
     used = [unit.spec.source for unit in units]
-    for about in (*used, *([SOURCES[ANSWERS]] if config.data.answers else [])):
+    for about in (*used, *([SOURCES[ANSWERS]] if _published(config.data) else [])):
         found[about.name] = {"licence": about.licence, "answers by": str(about.answers), "origin": about.origin}
     return found
 

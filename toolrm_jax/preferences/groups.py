@@ -10,7 +10,7 @@ from toolrm_jax.preferences.partners import Partners, joined_answers
 from toolrm_jax.preferences.split import in_order
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.compare import judge
-from toolrm_jax.toolcalls.equality import canonical
+from toolrm_jax.toolcalls.equality import candidate_key
 from toolrm_jax.toolcalls.mistakes import REFERENCE_FIRST, make_mistakes, right_variants
 from toolrm_jax.toolcalls.render import render_hermes
 from toolrm_jax.toolcalls.types import Candidate, Context, Group, Task, Tool, Verdict
@@ -217,15 +217,6 @@ def _within(task: Task, members: list[tuple[Candidate, Verdict]], limit: int | N
             break
         kept.append(index)
     return [members[index] for index in sorted(kept)]
-
-
-def candidate_key(candidate: Candidate) -> Hashable:
-    """Equal for candidates that are to be merged: canonical calls and stripped text (method.md section 4, item 12).
-
-    For a candidate that could not be parsed the raw text is the text. Raises DataError on values too deep.
-    """
-    text = candidate.text if candidate.fault is None else candidate.raw or ""
-    return candidate.fault is None, canonical(candidate.calls), text.strip()
 
 
 def unlike(members: Sequence[tuple[Candidate, Verdict]], count: int) -> list[tuple[Candidate, Verdict]]:

@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
 from toolrm_jax.errors import ConfigError
-from toolrm_jax.preferences.groups import FAULTY, NO_REFERENCE, NO_WRONG, candidate_key, unlike
+from toolrm_jax.preferences.groups import FAULTY, NO_REFERENCE, NO_WRONG, unlike
 from toolrm_jax.preferences.makers import REFUSED, Makers, may_train
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.compare import judge
-from toolrm_jax.toolcalls.equality import multiset
+from toolrm_jax.toolcalls.equality import candidate_key, multiset
 from toolrm_jax.toolcalls.mistake_turns import has_turns, make_turn_mistakes
 from toolrm_jax.toolcalls.mistakes import make_mistakes
 from toolrm_jax.toolcalls.obfuscate import obfuscate

@@ -19,6 +19,7 @@ from toolrm_jax.sources import bfcl
 from toolrm_jax.sources.bfcl_checker import LANGUAGES
 from toolrm_jax.sources.bfcl_source_text import parse_source
 from toolrm_jax.toolcalls.parse import Parsed, parse_hermes, parse_openai, parse_python
+from toolrm_jax.toolcalls.parse_marked import parse_granite, parse_xlam
 from toolrm_jax.toolcalls.types import Call, Candidate
 
 _FILE = re.compile(r"(?:gorilla_openfunctions_v1_test_|BFCL_v\d+_)(.+?)(?:_result)?\.json")
@@ -153,36 +154,12 @@ def _decode_text(text: str, category: str) -> tuple[Parsed, bool]:
     if body.startswith("<tool_call>"):
         return parse_hermes(body), True
     if body.startswith("<function_call>"):
-        return _decode_granite(body), True
+        return parse_granite(body), True
     if body.startswith('{"tool_calls"'):
-        return _decode_xlam(body), False
+        return parse_xlam(body), False
     if found := _NAME_THEN_JSON.fullmatch(body):
         return _parse_objects([{"name": found[1], "arguments": found[2]}]), True
     return _decode_code(body, category), False
-
-
-def _decode_granite(body: str) -> Parsed:
-    """`<function_call> {...} <function_call> {...}`; its `no_function` stands for no call."""
-    try:
-        functions = [json.loads(piece) for piece in body.split("<function_call>")[1:]]
-    except (ValueError, RecursionError) as error:
-        return Parsed((), "", f"not JSON: {error}")
-    return _parse_objects([item for item in functions if not _is_no_function(item)])
-
-
-def _is_no_function(item: Any) -> bool:
-    return isinstance(item, Mapping) and item.get("name") == "no_function"
-
-
-def _decode_xlam(body: str) -> Parsed:
-    """`{"tool_calls": [{"name": ..., "arguments": ...}]}`."""
-    try:
-        functions = json.loads(body)["tool_calls"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        return Parsed((), "", f"not JSON: {error}")
-    if not isinstance(functions, list):
-        return Parsed((), "", "`tool_calls` is not a list")
-    return _parse_objects(functions)
 
 
 def _decode_code(body: str, category: str) -> Parsed:

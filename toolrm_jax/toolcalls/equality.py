@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 from toolrm_jax.errors import DataError
-from toolrm_jax.toolcalls.types import Call
+from toolrm_jax.toolcalls.types import Call, Candidate
 
 MAX_DEPTH = 64
 
@@ -32,6 +32,15 @@ def canonical(value: Any, fold_case: bool = True) -> Hashable:
 def multiset(calls: Iterable[Call], fold_case: bool = True) -> Hashable:
     """`canonical` of calls whose order does not matter."""
     return frozenset(Counter(canonical(call, fold_case) for call in calls).items())
+
+
+def candidate_key(candidate: Candidate) -> Hashable:
+    """Equal for candidates that are to be merged: canonical calls and stripped text (method.md section 4, item 12).
+
+    For a candidate that could not be parsed the raw text is the text. Raises DataError on values too deep.
+    """
+    text = candidate.text if candidate.fault is None else candidate.raw or ""
+    return candidate.fault is None, canonical(candidate.calls), text.strip()
 
 
 def _canonical(value: Any, fold_case: bool, depth: int) -> Hashable:

@@ -1,0 +1,187 @@
+"""After sampling: a model's text becomes a candidate, candidates of a task become a group with verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.synth.protocol import LENGTH, Answer, Outcome
+from toolrm_jax.toolcalls.compare import judge
+from toolrm_jax.toolcalls.equality import candidate_key
+from toolrm_jax.toolcalls.formats import FORMATS
+from toolrm_jax.toolcalls.parse_openai import parse_openai
+from toolrm_jax.toolcalls.parsed import Parsed
+from toolrm_jax.toolcalls.schema import violations
+from toolrm_jax.toolcalls.types import Call, Candidate, Context, Group, Task, Tool, Verdict
+
+OPENAI = "openai"
+NO_REFERENCE = "no reference"
+NO_ANSWER = "no answer"
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
+
+Read = Callable[[Task, Answer], Candidate]
+"""How an answer to a task is read; the candidate's maker is filled in by whoever asked."""
+
+
+def reader(notation: str) -> Read:
+    """How answers are read that are written in that notation: one of `FORMATS`, or `openai`, a server's message.
+
+    Raises ConfigError for an unknown one.
+    """
+    if notation == OPENAI:
+        return lambda task, answer: _candidate(task, answer, parse_openai(answer.message or {"content": answer.text}))
+    if notation not in FORMATS:
+        raise ConfigError(f"format={notation}: is none of {OPENAI}, {', '.join(FORMATS)}")
+    parse = FORMATS[notation]
+    return lambda task, answer: _candidate(task, answer, parse(answer.text))
+
+
+def offered_names(tools: Sequence[Tool]) -> dict[str, str]:
+    """The offered tool that each name stands for where dots and the like had to become underscores.
+
+    Names on offer stand for themselves, those that two tools would share for none.
+    """
+    plain = [_NOT_IN_NAMES.sub("_", tool.name) for tool in tools]
+    names = {tool.name for tool in tools}
+    return {name: tool.name for name, tool in zip(plain, tools) if name not in names and plain.count(name) == 1}
+
+
+def _candidate(task: Task, answer: Answer, parsed: Parsed) -> Candidate:
+    raw = _as_written(answer.message) if answer.message else answer.text
+    if answer.finish == LENGTH:
+        # What it would have gone on to say nobody knows: neither its calls nor their number may be judged.
+        return Candidate((), parsed.text, "", raw, f"cut off after {answer.tokens} tokens")
+    names = offered_names(task.context.tools)
+    calls = tuple(Call(names.get(call.name, call.name), call.arguments) for call in parsed.calls)
+    return Candidate(calls, parsed.text, "", raw, parsed.fault)
+
+
+def _as_written(message: Mapping[str, Any]) -> str:
+    """A server's message as a model of the Hermes notation would have written it, arguments letter for letter."""
+    pieces = [message.get("content") or ""]
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, Mapping) else None
+        name, arguments = (
+            (function.get("name"), function.get("arguments")) if isinstance(function, Mapping) else ("", "")
+        )
+        written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        pieces.append(f'<tool_call>\n{{"name": {json.dumps(name)}, "arguments": {written}}}\n</tool_call>')
+    return "\n".join(piece for piece in pieces if isinstance(piece, str) and piece)
+
+
+@dataclasses.dataclass(slots=True)
+class ModelTally:
+    """What became of one model's requests.
+
+    valid: answers whose calls are all of offered tools and as their schemas ask. unparsable: those that are no calls
+    and no text, the ones that were cut off among them. empty: neither calls nor text.
+    merged: like an earlier answer to the same task. identical, alike: tasks with several answers, and those of them
+    whose answers are the same text. seconds: summed over answers, each from sending to the last token.
+    """
+
+    answers: int = 0
+    failed: int = 0
+    valid: int = 0
+    right: int = 0
+    unparsable: int = 0
+    cut: int = 0
+    empty: int = 0
+    merged: int = 0
+    compared: int = 0
+    identical: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    wrong: Counter[str] = dataclasses.field(default_factory=Counter)
+    reasons: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; error types and reasons by falling count."""
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return found | {"wrong": dict(self.wrong.most_common()), "reasons": dict(self.reasons.most_common())}
+
+    def add(self, context: Context, outcomes: Sequence[Outcome], members: Sequence[tuple[Candidate, Verdict]]) -> None:
+        """Count a task's outcomes and, for those that are answers, the candidates they became, in the same order."""
+        texts = []
+        for outcome in outcomes:
+            if outcome.answer is None:
+                self.failed += 1
+                self.reasons[outcome.failure] += 1
+                continue
+            self.answers += 1
+            self.tokens += outcome.answer.tokens
+            self.seconds += outcome.answer.seconds
+            self.cut += outcome.answer.finish == LENGTH
+            texts.append((outcome.answer.text, json.dumps(outcome.answer.message and dict(outcome.answer.message))))
+        if len(texts) > 1:
+            self.compared += 1
+            self.identical += len(set(texts)) == 1
+        for candidate, verdict in members:
+            self.unparsable += candidate.fault is not None
+            self.empty += candidate.fault is None and not candidate.calls and not candidate.text
+            self.valid += candidate.fault is None and _valid(context, candidate)
+            self.right += verdict.right
+            if not verdict.right:
+                self.wrong[str(verdict.error_type)] += 1
+
+
+def grade(
+    task: Task,
+    outcomes: Mapping[str, Sequence[Outcome]],
+    readers: Mapping[str, Read],
+    tallies: Mapping[str, ModelTally],
+) -> Group | str:
+    """The group of a task with every distinct answer of every model, or why there is none.
+
+    outcomes: by model. The first of equal answers stays, in the order of models and samples. Every answer is counted.
+    """
+    if task.reference is None:
+        return NO_REFERENCE
+    kept: dict[Hashable, tuple[Candidate, Verdict]] = {}
+    for model, some in outcomes.items():
+        members = [
+            _judged(task, dataclasses.replace(readers[model](task, one.answer), maker=f"model:{model}"))
+            for one in some
+            if one.answer is not None
+        ]
+        tallies[model].add(task.context, some, members)
+        for member in members:
+            key = candidate_key(member[0])
+            tallies[model].merged += key in kept
+            kept.setdefault(key, member)
+    return Group(task, *zip(*kept.values())) if kept else NO_ANSWER
+
+
+def _judged(task: Task, candidate: Candidate) -> tuple[Candidate, Verdict]:
+    try:
+        candidate_key(candidate)
+    except DataError as error:
+        candidate = dataclasses.replace(candidate, calls=(), fault=str(error))
+    return candidate, judge(task, candidate)
+
+
+def _valid(context: Context, candidate: Candidate) -> bool:
+    try:
+        return not any(violations(context.tools, call) for call in candidate.calls)
+    except DataError:
+        return False
+
+
+def warning(model: str, tally: ModelTally, temperature: float) -> str:
+    """What to say of samples that are all the same although they were drawn; empty where nothing is odd.
+
+    A sure model often writes one short call each time. All contexts alike, or most of them, is a server that gives
+    every sample the same seed, or none.
+    """
+    if temperature == 0 or not tally.identical:
+        return ""
+    share = tally.identical / tally.compared
+    told = f"{model}: all samples are the same text in {tally.identical:,} of {tally.compared:,} contexts"
+    if share < 0.5:
+        return f"note: {told} at temperature {temperature:g}"
+    return f"WARNING: {told} at temperature {temperature:g}: does its server draw each sample with a seed of its own?"

@@ -1,0 +1,21 @@
+"""The notations of model families by name, for whoever has to say how a model writes its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from toolrm_jax.toolcalls.parse_hermes import parse_hermes
+from toolrm_jax.toolcalls.parse_marked import parse_deepseek, parse_granite, parse_llama, parse_mistral, parse_xlam
+from toolrm_jax.toolcalls.parse_python import parse_python
+from toolrm_jax.toolcalls.parsed import Parsed
+
+FORMATS: Mapping[str, Callable[[str], Parsed]] = {
+    "hermes": parse_hermes,  # Qwen, Hermes, Granite 4, SmolLM2 under our template
+    "granite": parse_granite,
+    "llama": parse_llama,
+    "mistral": parse_mistral,
+    "xlam": parse_xlam,
+    "deepseek": parse_deepseek,
+    "python": parse_python,  # models prompted for BFCL
+}
+"""Each reads a text as that family writes it. Calls in a server's message are read by `parse_openai`."""
