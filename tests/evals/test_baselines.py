@@ -70,3 +70,20 @@ def test_random_depends_on_the_task_and_the_seed_alone():
 def test_a_judge_that_leaves_candidates_out_is_refused():
     with pytest.raises(DataError, match="lazy"):
         Judge("lazy", lambda groups: [[0.0] for _ in groups])([group("x", RIGHT, NONE)])
+
+
+def test_white_space_and_a_closed_think_block_around_an_answer_are_not_shown_to_a_judge():
+    shown = []
+
+    def score(groups):
+        shown.extend(groups[0].candidates)
+        return [[0.0] * len(groups[0].candidates)]
+
+    task = Task("t", "", "", "", Context((), (Message("user", "Hi"),)))
+    candidates = (
+        Candidate(text=" <think>hm</think>\n yes "),
+        Candidate(raw="\n f(", fault="not calls", maker="model:m"),
+        Candidate(text="<think>cut"),
+    )
+    Judge("all", score)([Group(task, candidates, tuple(Verdict(False, 0.0) for _ in candidates))])
+    assert {(c.text, c.raw, c.maker) for c in shown} == {("yes", None, ""), ("", "f(", ""), ("<think>cut", None, "")}

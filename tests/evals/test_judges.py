@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from toolrm_jax.data.tokens import TokenGroup
+from toolrm_jax.errors import DataError
 from toolrm_jax.evals import judges, scoring
 from toolrm_jax.evals.handrule import HAND_RULE, added
 from toolrm_jax.toolcalls.types import Call, Candidate, Context, Group, Message, Task, Tool, Verdict
@@ -33,7 +34,7 @@ def asked(monkeypatch):
     """The groups each of the scoring functions was asked for; an answer's value is minus its tokens, squared."""
     calls = []
 
-    def value(model, groups, dtype):
+    def value(model, groups, dtype, clock=None):
         calls.append([each.id for each in groups])
         return [np.array([-(len(answer) ** 2) for answer in each.responses], np.float32) for each in groups]
 
@@ -45,6 +46,32 @@ def asked(monkeypatch):
 
 def test_the_reward_judge_gives_the_models_scores_in_the_groups_order(asked):
     assert judges.reward_judge(None, None)(GROUPS) == [[-9, -16, -576], [-16, -9]]
+
+
+class Short:
+    """A model that reads ten tokens."""
+
+    class config:
+        max_position_embeddings = 10
+
+
+def test_what_a_model_cannot_read_is_nan_and_then_tied_and_counted(asked, monkeypatch):
+    def refuses(chat, some):
+        if some.task.id == "c":
+            raise DataError("the template cannot write it")
+        return tokens(chat, some)
+
+    monkeypatch.setattr(judges, "encode", refuses)
+    groups = (*GROUPS, group("c", "Ulm", "Bonn"))  # a has an answer of 24 tokens after 3 of context
+    rows = judges.reward_judge(Short, None, skip=True).score(groups)
+    assert [[np.isnan(score) for score in row] for row in rows] == [[True] * 3, [False] * 2, [True] * 2]
+    assert asked == [["b"]]
+    unread = {}
+    tied = judges.unread_is_tied(judges.reward_judge(Short, None, skip=True), unread)
+    assert tied.score(groups) == [[0.0] * 3, [-16, -9], [0.0] * 2]
+    assert unread == {"reward model": 2}
+    with pytest.raises(DataError, match="cannot write it"):
+        judges.reward_judge(Short, None).score(groups)
 
 
 def test_sum_and_mean_come_out_of_one_pass_and_each_benchmark_has_its_own(asked):

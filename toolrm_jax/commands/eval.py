@@ -1,8 +1,14 @@
-"""Judge a model on held-out groups and on pairs of real answers, beside the baselines, and write a report.
+"""Judge a model on benchmarks, beside the baselines, and write a report.
 
-`held_out` is a folder that `prepare` wrote: its wrong answers are made by rules. `pairs` is a .jsonl of pairs, or
-FC-RewardBench as published (a folder, file, or the hub id ibm-research/fc-reward-bench): real answers of real models.
-With `backbone`, the likelihood under that untrained model is judged too.
+`benchmark=NAME[:PATH],…` names benchmarks: fc-rewardbench, trbench, rewardbench, rewardbench2, best-of-n,
+rotbench, perturbed, taskmaster, groups. The judge is `model`, or a server: `server=sglang` or `vllm` with `url=` serves
+a scalar model (`model` then only gives the tokenizer), `chat_url=` and `chat_model=` a language model that is shown two
+answers in both orders. Started again, the same command goes on where it was cut short.
+
+Without `benchmark`, `held_out` and `pairs` are judged. `held_out` is a folder that `prepare` wrote: its wrong answers
+are made by rules. `pairs` is a .jsonl of pairs, or FC-RewardBench as published (a folder, file, or the hub id
+ibm-research/fc-reward-bench): real answers of real models. With `backbone`, the likelihood under that untrained model
+is judged too.
 """
 
 from __future__ import annotations
@@ -50,14 +56,23 @@ ABOUT = {
 class Config:
     """What is judged."""
 
-    model: str  # an exported folder, or a run's
-    output: str = "runs/eval"  # the folder for report.html and report.json
+    model: str | None = None  # an exported folder, or a run's; with `server`, only its tokenizer is used
+    output: str = "runs/eval"  # the folder for the report and its numbers
+    benchmark: tuple[str, ...] = ()  # NAME or NAME:PATH of each
+    server: Literal["sglang", "vllm"] | None = None  # what serves the scalar model, if not this process
+    url: str | None = None  # its address; None: the engine's usual one
+    chat_url: str | None = None  # an OpenAI-compatible server's address, ending in /v1
+    chat_model: str | None = None  # the language model there that compares answers
+    chat_first_match: bool = False  # read its first <choice>, as the published code does, and not its last
+    baselines: bool = True  # judge with rules that need no model too
+    hand_weight: float = 1.0  # of the hand rule, added to the first judge as one more judge
+    agreement: int = 0  # so many groups are scored again in bfloat16 and one at a time, to compare
     held_out: str | None = None  # a folder of groups
     pairs: str | None = None  # a .jsonl of pairs, or FC-RewardBench
     live: bool = True  # judge the pairs of live questions too, apart; leave out if they were trained on
     backbone: str | None = None  # untrained model whose likelihood is judged: name, GGUF, folder or hub id
     max_groups: int | None = 400  # a seeded sample of so many held-out groups; None: all
-    max_pairs: int | None = None  # likewise for pairs
+    max_pairs: int | None = None  # likewise for pairs, and for the groups of each benchmark
     compute_dtype: Literal["float32", "bfloat16"] = "float32"  # bfloat16 is faster on accelerators and less exact
     seed: int = 0  # of the samples and of the random judge
 
@@ -73,6 +88,10 @@ class Judged:
 
 def run(config: Config, overwrite: bool = False) -> int:
     """Judge, print the table, and write the report."""
+    if config.benchmark:
+        from toolrm_jax.commands.eval_benchmark import run_benchmarks
+
+        return run_benchmarks(config)
     judged = evaluate(config)
     settings.save(config, Path(config.output))
     report = RunReport(
@@ -83,7 +102,7 @@ def run(config: Config, overwrite: bool = False) -> int:
         evaluations=tuple(each.evaluation for each in judged),
         mistakes=mistakes_of(judged[0]),
         config=settings.as_json(config),
-        commands=(Command("this evaluation", "toolrm eval " + " ".join(_words(config))),),
+        commands=(Command("this evaluation", command_line(config)),),
     )
     path = write_report(Path(config.output) / "report.html", report)
     for each in judged:
@@ -98,12 +117,15 @@ def evaluate(config: Config, folder: Path | None = None) -> list[Judged]:
     """Every benchmark under every judge, those of real answers first. `folder` keeps scores for a second run."""
     benchmarks = list(_benchmarks(config))
     if not benchmarks:
-        raise ConfigError("eval: nothing to judge; give held_out= a folder of groups or pairs= a benchmark")
+        raise ConfigError("eval: nothing to judge; give benchmark=, held_out= a folder of groups or pairs= a file")
+    if config.model is None:
+        raise ConfigError("eval: model is not given; name an exported folder or a run's")
     folder = folder or Path(config.output) / "scores"
     judges = [_trained(open_reward_model(config.model), config, folder), *without_model(config.seed), HAND_RULE]
     if config.backbone:
         where = backbone(config.backbone, Path(config.output) / "backbone")
-        judges += _likelihoods(open_folder(where)[0], config, folder)
+        total, mean = likelihoods(open_folder(where)[0], config.compute_dtype, folder)
+        judges += [total, mean, with_hand_rule(mean)]
     return [_judge(name, groups, real, note, judges) for name, groups, real, note in benchmarks]
 
 
@@ -175,14 +197,19 @@ def _sample(groups: Sequence[Group], count: int | None, seed: int) -> tuple[Grou
 
 def _trained(opened: Opened, config: Config, folder: Path) -> Judge:
     judge = reward_judge(opened.model, opened.chat, config.compute_dtype)
-    return remembered(judge, folder, f"{opened.identity} {config.compute_dtype}")
+    return remembered(judge, folder, identity_of(opened, config.compute_dtype))
 
 
-def _likelihoods(opened: Opened, config: Config, folder: Path) -> list[Judge]:
-    identity = f"{opened.identity} {config.compute_dtype}"
-    both = likelihood_judges(opened.model, opened.chat, config.compute_dtype)
-    total, mean = (remembered(judge, folder, identity) for judge in both)
-    return [total, mean, with_hand_rule(mean)]
+def likelihoods(opened: Opened, compute_dtype: str, folder: Path) -> tuple[Judge, Judge]:
+    """Sum and mean of the log-likelihood, kept on disk."""
+    both = likelihood_judges(opened.model, opened.chat, compute_dtype)
+    total, mean = (remembered(judge, folder, identity_of(opened, compute_dtype)) for judge in both)
+    return total, mean
+
+
+def identity_of(opened: Opened, compute_dtype: str) -> str:
+    """What a model's scores depend on beside the groups."""
+    return f"{opened.identity} {compute_dtype}"
 
 
 def _judge(name: str, groups: tuple[Group, ...], real: bool, note: str, judges: Sequence[Judge]) -> Judged:
@@ -192,7 +219,9 @@ def _judge(name: str, groups: tuple[Group, ...], real: bool, note: str, judges: 
     return Judged(Evaluation(name, real, results, note), groups, scores[REWARD_MODEL])
 
 
-def _words(config: Config) -> list[str]:
+def command_line(config: Config) -> str:
+    """The command as typed, less what is at its default."""
     values = settings.leaves(config)
     defaults = {setting.name: setting.default for setting in settings.settings_of(Config)}
-    return [f"{name}={settings.shown(value)}" for name, value in values.items() if value != defaults.get(name)]
+    words = [f"{name}={settings.shown(value)}" for name, value in values.items() if value != defaults.get(name)]
+    return " ".join(["toolrm eval", *words])

@@ -1,16 +1,15 @@
 """Judges, and those that need no model: random, schema-valid, shorter, longer."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 
 from toolrm_jax.data.chat import response_text
 from toolrm_jax.errors import DataError
+from toolrm_jax.evals.metrics import Scores
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.schema import violations
 from toolrm_jax.toolcalls.types import Candidate, Group, Verdict
-
-Scores = list[list[float]]
-"""Per group, one number per candidate, higher is better: `scores[g][k]`."""
 
 NO_CALL_VIOLATIONS = 1
 """An answer that is no call breaks one rule: there was a call to make."""
@@ -39,8 +38,20 @@ class Judge:
 def blind(group: Group, order: Sequence[int]) -> Group:
     """The group as a judge may see it: candidates in `order`, without makers, verdicts and reference."""
     task = dataclasses.replace(group.task, reference=None)
-    candidates = tuple(dataclasses.replace(group.candidates[k], maker="") for k in order)
+    candidates = tuple(_plain(group.candidates[k]) for k in order)
     return Group(task, candidates, tuple(Verdict(False, 0.0) for _ in order))
+
+
+def _plain(candidate: Candidate) -> Candidate:
+    """The answer without its maker, nor the white space and closed think block around what it says.
+
+    Chat templates take those off themselves, some of them only when they render a whole conversation.
+    """
+    raw = candidate.raw if candidate.raw is None else _THINK.sub("", candidate.raw, count=1).strip()
+    return dataclasses.replace(candidate, maker="", text=_THINK.sub("", candidate.text, count=1).strip(), raw=raw)
+
+
+_THINK = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
 def each(score: Callable[[Group, Candidate], float]) -> Callable[[Sequence[Group]], Scores]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from toolrm_jax.errors import DataError
+from toolrm_jax.evals import published
+from toolrm_jax.evals.benchmark import Benchmark
 from toolrm_jax.sources import bfcl
 from toolrm_jax.sources.rows import ARROW, arrow_rows
 from toolrm_jax.toolcalls.score import rule_score
@@ -31,37 +33,6 @@ ERROR_TYPES = {
 """Error types by their names in the paper and on the dataset's card, in lower case."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Benchmark:
-    """Groups to judge, and what they are: `note` is a sentence for the report."""
-
-    name: str
-    groups: tuple[Group, ...]
-    note: str = ""
-
-    def non_live(self) -> "Benchmark":
-        """The questions that BFCL's authors wrote."""
-        return self._where("non-live", lambda group: not is_live(group.task.category))
-
-    def live(self) -> "Benchmark":
-        """The questions that BFCL's users sent (categories `live_*`)."""
-        return self._where("live", lambda group: is_live(group.task.category))
-
-    def parsed(self) -> "Benchmark":
-        """The groups whose answers could all be parsed into calls."""
-        return self._where(
-            "answers that parse", lambda group: all(candidate.fault is None for candidate in group.candidates)
-        )
-
-    def _where(self, name: str, keep: Callable[[Group], bool]) -> "Benchmark":
-        return Benchmark(f"{self.name}, {name}", tuple(group for group in self.groups if keep(group)), self.note)
-
-
-def is_live(category: str) -> bool:
-    """Whether a BFCL category is one of questions that users sent."""
-    return category.startswith("live")
-
-
 def read(path: Path | str) -> Benchmark:
     """A benchmark from a `.jsonl` of pairs, or from an `.arrow` or `.parquet` file or a folder of them.
 
@@ -69,6 +40,14 @@ def read(path: Path | str) -> Benchmark:
     """
     path = Path(path)
     return read_pairs(path) if path.suffix == ".jsonl" else read_published(path)
+
+
+def read_parts(path: Path | str) -> tuple[Benchmark, ...]:
+    """The benchmark as a whole where it is the published one; else its non-live and live questions apart."""
+    found = read(path)
+    if found.published:
+        return (found,)
+    return tuple(part for part in (found.non_live(), found.live()) if part.groups)
 
 
 def read_published(path: Path | str) -> Benchmark:
@@ -83,7 +62,7 @@ def read_published(path: Path | str) -> Benchmark:
     if not groups:
         raise DataError(f"{path}: holds no rows; give the folder of ibm-research/fc-reward-bench")
     note = "FC-RewardBench as published: right calls of BFCL, wrong calls of 25 open models."
-    return Benchmark("FC-RewardBench", groups, note)
+    return Benchmark("FC-RewardBench", groups, note, published=published.fc_rewardbench())
 
 
 def read_pairs(path: Path | str) -> Benchmark:

@@ -20,6 +20,9 @@ from toolrm_jax.toolcalls.types import ErrorType, Group, Record
 Average = Literal["pairs", "groups"]
 """`pairs`: every pair weighs alike. `groups`: every task weighs alike, its pairs share its weight."""
 
+Scores = list[list[float]]
+"""Per group, one number per candidate, higher is better: `scores[g][k]`."""
+
 Z_95 = 1.959963984540054
 RESAMPLES = 2000
 

@@ -16,7 +16,6 @@ from toolrm_jax.evals.report_view import view
 from toolrm_jax.files import write_file
 from toolrm_jax.toolcalls.types import Context, ErrorType, Group, Record
 
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
 TEXT_LIMIT = 1800
 """Characters shown of one text of an error; models can write very long ones."""
 
@@ -148,14 +147,23 @@ def write_report(path: Path | str, run: RunReport) -> Path:
     """
     path = Path(path)
     shown = view(run)
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(run=run, **shown.page)
+    html = rendered("report.html.jinja", run=run, **shown.page)
     numbers = json.dumps({"run": run.to_json(), "results": shown.results}, separators=(",", ":"), allow_nan=False)
     write_file(path.with_suffix(".json"), numbers)
     write_file(path, html)
     return path
+
+
+def rendered(template: str, **page: Any) -> str:
+    """One of this package's pages."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(template).render(**page)
 
 
 def confident_mistakes(

@@ -4,6 +4,8 @@ Matplotlib draws in stand-in colours, which are then replaced by the page's CSS 
 data colours are blue and orange of Okabe and Ito's palette, which people with colour blindness can tell apart.
 """
 
+from __future__ import annotations
+
 import html
 import io
 import re
@@ -15,6 +17,8 @@ from toolrm_jax.evals.metrics import Accuracy
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from toolrm_jax.evals.benchmark import Drawing
 
 INK, SOFT, LINE, MAIN, OTHER, PAPER = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 _VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", MAIN: "main", OTHER: "other", PAPER: "paper"}
@@ -100,7 +104,52 @@ def histogram(right: Sequence[float], wrong: Sequence[float], key: str) -> str:
     return _svg(figure, key, "scores of right and wrong answers")
 
 
-def _axes(width: float, height: float) -> tuple["Figure", "Axes"]:
+def lines(drawing: Drawing, label: str, key: str) -> str:
+    """Lines with their intervals as bands; the last point of each is named, where names do not collide in a legend."""
+    figure, axes = _axes(6.4, 3.6)
+    scale = 100 if drawing.percent else 1
+    count = max(1, len(drawing.lines))
+    for place, (name, points) in enumerate(drawing.lines):
+        x, y, low, high = (list(column) for column in zip(*points))
+        y, low, high = ([scale * value for value in column] for column in (y, low, high))
+        colour = MAIN if name in ("judge", "pairs") or count == 1 else (OTHER if place % 2 else SOFT)
+        dashes = _DASHES[place % len(_DASHES)] if colour != MAIN else "-"
+        width = 2.4 if colour == MAIN else 1.4
+        axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0)
+        axes.plot(x, y, color=colour, linewidth=width, linestyle=dashes, marker="o", markersize=4, label=name)
+    if drawing.diagonal:
+        axes.plot([0.5, 1], [50, 100], color=LINE, linewidth=1.2, linestyle=(0, (3, 2)), zorder=0)
+    if drawing.log:
+        ticks = sorted({point[0] for _, points in drawing.lines for point in points})
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+    elif drawing.diagonal:
+        from matplotlib.ticker import AutoLocator
+
+        axes.xaxis.set_major_locator(AutoLocator())
+    title = f"{label}: {drawing.title}" if label else drawing.title
+    axes.set_title(
+        _plain(f"{title}, %" if drawing.percent else title), loc="left", color=INK, fontsize=11, weight="bold", pad=10
+    )
+    axes.set_xlabel(_plain(drawing.x), color=SOFT)
+    axes.grid(axis="y", color=LINE, linewidth=0.6)
+    if count > 1:
+        axes.legend(
+            frameon=False,
+            fontsize=9,
+            labelcolor=INK,
+            ncols=min(3, count),
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.18),
+        )
+    return _svg(figure, key, f"{title}: {drawing.y} over {drawing.x}")
+
+
+_DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 4)))
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     """One pair of axes in inches; a Figure of its own, so that no global state of pyplot is touched."""
     from matplotlib.figure import Figure
 
@@ -118,7 +167,7 @@ def _axes(width: float, height: float) -> tuple["Figure", "Axes"]:
     return figure, axes
 
 
-def _svg(figure: "Figure", key: str, label: str, tight: bool = True) -> str:
+def _svg(figure: Figure, key: str, label: str, tight: bool = True) -> str:
     """The figure as an `<svg>` element whose ids begin with `key`, so that many can stand on one page."""
     import matplotlib
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -28,73 +32,125 @@ SHORTEST_ROW = 512
 SLOTS = 64
 
 
-def score(model: RewardModel, groups: Sequence[TokenGroup], dtype: jnp.dtype = jnp.float32) -> list[np.ndarray]:
+@dataclasses.dataclass(slots=True)
+class Clock:
+    """Seconds spent on each part of scoring, added up over calls: tokenising, packing, compiling, the forward pass."""
+
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @contextmanager
+    def on(self, part: str) -> Iterator[None]:
+        """Count what the block takes under `part`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
+
+    def outside_forward(self) -> float:
+        """The share of the time that was not the forward pass."""
+        return 1 - self.seconds.get(FORWARD, 0.0) / (sum(self.seconds.values()) or 1.0)
+
+
+FORWARD, COMPILE, PACK, TOKENISE = "forward pass", "compile", "pack", "tokenise"
+
+
+def score(
+    model: RewardModel, groups: Sequence[TokenGroup], dtype: jnp.dtype = jnp.float32, clock: Clock | None = None
+) -> list[np.ndarray]:
     """The model's score of every answer: per group float32 [K]."""
-    graph, state = nnx.split(model)
-    mesh, backend = data_mesh(jax.device_count()), choose_backend()
-    state = replicate(mesh, state)
-
-    @jax.jit
-    def run(state: Any, rows: Rows) -> jax.Array:
-        with placed(Placed(mesh)):
-            model = nnx.merge(graph, state)
-            _, rewards = model(rows.tokens, rows.positions, _visible(rows), dtype, backend=backend)
-        return jnp.take_along_axis(rewards, rows.score_at, axis=1)
-
-    return _over_rows(groups, model.config.max_position_embeddings, lambda rows: run(state, spread(mesh, rows)))
+    return _over_rows(model, groups, _rewards, lambda rows: rows, dtype, clock or Clock())
 
 
 def log_likelihood(
-    model: RewardModel, groups: Sequence[TokenGroup], dtype: jnp.dtype = jnp.float32
+    model: RewardModel, groups: Sequence[TokenGroup], dtype: jnp.dtype = jnp.float32, clock: Clock | None = None
 ) -> list[np.ndarray]:
     """The sum of log p(token | context, answer so far) over each answer's tokens: per group float32 [K]."""
-    graph, state = nnx.split(model)
-    mesh, backend = data_mesh(jax.device_count()), choose_backend()
-    state = replicate(mesh, state)
+    return _over_rows(model, groups, _likelihoods, lambda rows: (rows, _answer_tokens(rows)), dtype, clock or Clock())
 
-    @jax.jit
-    def run(state: Any, rows: Rows, at: jax.Array) -> jax.Array:
-        # `at` [B, M]: where the answers' tokens stand in the row, -1 beyond them.
+
+def _rewards(graph: Any, mesh: Any, dtype: Any, backend: Any, state: Any, rows: Rows) -> jax.Array:
+    with placed(Placed(mesh)):
         model = nnx.merge(graph, state)
-        with placed(Placed(mesh)):
-            hidden, _ = model(rows.tokens, rows.positions, _visible(rows), dtype, backend=backend)
-        here = jnp.maximum(at, 0)
-        source, target = (jnp.take_along_axis(x, here, axis=1) for x in (rows.previous, rows.tokens))
-        logp = jnp.where(at >= 0, model.log_probabilities(hidden, source, target), 0)
-        ends = jnp.where(rows.slot_group > 0, rows.score_at, rows.tokens.shape[1])
-        slot = jax.vmap(lambda e, a: jnp.searchsorted(e, a))(ends, here)
-        return jax.vmap(lambda x, i: jnp.zeros(ends.shape[1]).at[i].add(x, mode="drop"))(logp, slot)
+        _, rewards = model(rows.tokens, rows.positions, _visible(rows), dtype, backend=backend)
+    return jnp.take_along_axis(rewards, rows.score_at, axis=1)
 
-    def answer_tokens(rows: Rows) -> np.ndarray:
-        counts = (rows.response > 0).sum(axis=1)
-        at = np.full((len(counts), -(-int(counts.max(initial=1)) // 128) * 128), -1, np.int32)
-        for row, response in zip(at, rows.response):
-            found = np.flatnonzero(response)
-            row[: len(found)] = found
-        return at
 
-    return _over_rows(
-        groups,
-        model.config.max_position_embeddings,
-        lambda rows: run(state, *spread(mesh, (rows, answer_tokens(rows)))),
-    )
+def _likelihoods(graph: Any, mesh: Any, dtype: Any, backend: Any, state: Any, given: Any) -> jax.Array:
+    # `at` [B, M]: where the answers' tokens stand in the row, -1 beyond them.
+    rows, at = given
+    model = nnx.merge(graph, state)
+    with placed(Placed(mesh)):
+        hidden, _ = model(rows.tokens, rows.positions, _visible(rows), dtype, backend=backend)
+    here = jnp.maximum(at, 0)
+    source, target = (jnp.take_along_axis(x, here, axis=1) for x in (rows.previous, rows.tokens))
+    logp = jnp.where(at >= 0, model.log_probabilities(hidden, source, target), 0)
+    ends = jnp.where(rows.slot_group > 0, rows.score_at, rows.tokens.shape[1])
+    slot = jax.vmap(lambda e, a: jnp.searchsorted(e, a))(ends, here)
+    return jax.vmap(lambda x, i: jnp.zeros(ends.shape[1]).at[i].add(x, mode="drop"))(logp, slot)
+
+
+def _answer_tokens(rows: Rows) -> np.ndarray:
+    counts = (rows.response > 0).sum(axis=1)
+    width = min(rows.response.shape[1], _power_of_two(max(int(counts.max(initial=1)), 128)))
+    at = np.full((len(counts), width), -1, np.int32)
+    for row, response in zip(at, rows.response):
+        found = np.flatnonzero(response)
+        row[: len(found)] = found
+    return at
+
+
+@functools.cache
+def _compiled(run: Callable[..., jax.Array], graph: Any, mesh: Any, dtype: Any, backend: Any) -> _ByShape:
+    """One per model structure, so that a second benchmark finds what the first compiled."""
+    return _ByShape(jax.jit(functools.partial(run, graph, mesh, dtype, backend)), {})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _ByShape:
+    """A function with its compilations by the shapes of its batch, compiled apart from running, to be timed apart."""
+
+    function: Any
+    found: dict[Any, Any]
+
+    def __call__(self, state: Any, batch: Any, clock: Clock) -> np.ndarray:
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(batch))
+        if shapes not in self.found:
+            with clock.on(COMPILE):
+                self.found[shapes] = self.function.lower(state, batch).compile()
+        with clock.on(FORWARD):
+            return np.asarray(self.found[shapes](state, batch))
 
 
 def _visible(rows: Rows) -> Visible:
     return Visible(rows.group, rows.response)
 
 
-def _over_rows(groups: Sequence[TokenGroup], longest: int, run: Callable[[Rows], jax.Array]) -> list[np.ndarray]:
-    """Run `run` (rows to values [B, S]) over all groups, and give each group its answers' values in order."""
+def _over_rows(
+    model: RewardModel,
+    groups: Sequence[TokenGroup],
+    run: Callable[..., jax.Array],
+    given: Callable[[Rows], Any],
+    dtype: jnp.dtype,
+    clock: Clock,
+) -> list[np.ndarray]:
+    """Run `run` (what `given` makes of rows, to values [B, S]) over all groups: each group's values in order."""
+    graph, state = nnx.split(model)
+    mesh = data_mesh(jax.device_count())
+    state = replicate(mesh, state)
+    compiled = _compiled(run, graph, mesh, jnp.dtype(dtype), choose_backend())
     out = [np.zeros(len(group.responses), np.float32) for group in groups]
-    for packed, rows in _batches(groups, longest):
-        values = np.asarray(run(rows))
+    batches = _batches(groups, model.config.max_position_embeddings)
+    while True:
+        with clock.on(PACK):
+            if (batch := next(batches, None)) is None:
+                return out
+            packed, rows = batch
+            spread_out = spread(mesh, given(rows))
+        values = compiled(state, spread_out, clock)
         for pieces, row in zip(packed, values):
             slot = 0
             for index, start, stop in pieces:
                 out[index][start:stop] = row[slot : slot + stop - start]
                 slot += stop - start
-    return out
 
 
 def _batches(groups: Sequence[TokenGroup], longest: int) -> Iterator[tuple[list[list[tuple[int, int, int]]], Rows]]:

@@ -37,18 +37,18 @@ DOCS = {
     "VehicleControlAPI": "vehicle_control",
 }
 """The file of function docs of every class."""
-_RESULT = re.compile(r"BFCL_v\d+_(multi_turn_\w+)_result\.json")
+RESULT = re.compile(r"BFCL_v\d+_(multi_turn_\w+)_result\.json")
 
 
 def read(path: Path | None, drops: Drops) -> Iterator[Task]:
     """First turns from BFCL's data (None: the installed package), or steps of passed runs from a folder of runs."""
-    runs = _result_files(path)
+    runs = result_files(path)
     if runs:
         for file in runs:
             yield from _passed_steps(file, drops)
         return
     folder = bfcl.find_folder(path)
-    questions = _Questions(folder, drops)
+    questions = Questions(folder, drops)
     for category in CATEGORIES:
         truths = {row["id"]: row["ground_truth"] for _, row in rows(_file(folder / "possible_answer", category), drops)}
 
@@ -60,10 +60,10 @@ def read(path: Path | None, drops: Drops) -> Iterator[Task]:
 
 def read_candidates(path: Path | None, drops: Drops) -> Iterator[Group]:
     """Whole runs, a group a question; the calls of all turns in order are one candidate."""
-    questions = _Questions(bfcl.find_folder(), drops)
+    questions = Questions(bfcl.find_folder(), drops)
     runs: dict[str, list[tuple[str, dict[str, Any], bool]]] = {}
-    for file in _result_files(path):
-        failed = _failed(file, drops)
+    for file in result_files(path):
+        failed = failed_ids(file, drops)
         maker = f"model:{file.parent.parent.name}@{file.parents[3].name}"
         for _, row in rows(file, drops, ("id", "result")):
             runs.setdefault(row["id"], []).append((maker, row, row["id"] not in failed))
@@ -76,14 +76,15 @@ def _file(folder: Path, category: str) -> Path:
     return folder / f"BFCL_v4_{category}.json"
 
 
-def _result_files(path: Path | None) -> list[Path]:
+def result_files(path: Path | None) -> list[Path]:
+    """The multi-turn result files at or below `path`."""
     if path is None:
         return []
     found = [path] if path.is_file() else sorted(path.rglob("*_result.json"))
-    return [file for file in found if _RESULT.fullmatch(file.name)]
+    return [file for file in found if RESULT.fullmatch(file.name)]
 
 
-class _Questions:
+class Questions:
     """BFCL's questions and the tools of each, by id."""
 
     def __init__(self, folder: Path, drops: Drops) -> None:
@@ -116,7 +117,7 @@ def _first_turn(id: str, row: dict[str, Any], category: str, tools: tuple[Tool, 
     return dataclasses.replace(task, reference=Reference(calls, ordered=True))
 
 
-def _failed(file: Path, drops: Drops) -> set[str]:
+def failed_ids(file: Path, drops: Drops) -> set[str]:
     """Ids of the questions that the score file beside a result file lists as failed."""
     parts = list(file.parts)
     parts[len(parts) - 1 - parts[::-1].index("result")] = "score"
@@ -130,9 +131,9 @@ def _failed(file: Path, drops: Drops) -> set[str]:
 
 
 def _passed_steps(file: Path, drops: Drops) -> Iterator[Task]:
-    questions = _Questions(bfcl.find_folder(), drops)
-    failed = _failed(file, drops)
-    category = _RESULT.fullmatch(file.name)[1]
+    questions = Questions(bfcl.find_folder(), drops)
+    failed = failed_ids(file, drops)
+    category = RESULT.fullmatch(file.name)[1]
     run = f"{file.parent.parent.name}@{file.parents[3].name}"
 
     def make(_: str, row: dict[str, Any]) -> Iterator[Task]:
@@ -143,7 +144,7 @@ def _passed_steps(file: Path, drops: Drops) -> Iterator[Task]:
     yield from each(rows(file, drops, ("id", "result")), make, drops)
 
 
-def _steps(id: str, row: dict[str, Any], questions: _Questions, category: str, drops: Drops) -> Iterator[Task]:
+def _steps(id: str, row: dict[str, Any], questions: Questions, category: str, drops: Drops) -> Iterator[Task]:
     """Cut a run at its steps, each with the tools that its turn had."""
     question = questions.rows[row["id"]]
     said = Transcript()
@@ -161,6 +162,26 @@ def _steps(id: str, row: dict[str, Any], questions: _Questions, category: str, d
     for task in segments(trajectory, drops):
         held_back = _held_back(question, turn_of[len(task.context.messages)])
         yield dataclasses.replace(task, context=Context(_without(tools, held_back), task.context.messages))
+
+
+def context_before(row: dict[str, Any], question: dict[str, Any], tools: tuple[Tool, ...], turn: int) -> Context:
+    """What the model had before it when a run's turn `turn` (from 0) began: the turns before with the tools' answers.
+
+    Raises Unfit where the run was published without its log.
+    """
+    turns = [entry for entry in row.get("inference_log") or () if isinstance(entry, dict)]
+    if len(turns) <= turn:
+        raise Unfit(NOT_READABLE, f"{row['id']}: no log of turn {turn}")
+    said = Transcript()
+    for entry in turns[:turn]:
+        for message in entry["begin_of_turn_query"]:
+            said.user(message["content"])
+        for name, step in entry.items():
+            if name.startswith("step_"):
+                _add_step(said, step)
+    for message in turns[turn]["begin_of_turn_query"]:
+        said.user(message["content"])
+    return Context(_without(tools, _held_back(question, turn)), tuple(said.messages))
 
 
 def _add_step(said: Transcript, step: list[dict[str, Any]]) -> None:
@@ -184,7 +205,7 @@ def _calls(made: list[dict[str, Any]]) -> tuple[Call, ...]:
     return tuple(read_call({"name": name, "arguments": arguments}) for call in made for name, arguments in call.items())
 
 
-def _run_group(id: str, runs: list[tuple[str, dict[str, Any], bool]], questions: _Questions) -> Group:
+def _run_group(id: str, runs: list[tuple[str, dict[str, Any], bool]], questions: Questions) -> Group:
     question = questions.rows.get(id)
     if question is None:
         raise Unfit(NOT_READABLE, f"no question {id!r}")

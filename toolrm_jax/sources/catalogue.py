@@ -252,6 +252,14 @@ _ALL = (
         _NON_COMMERCIAL,
     ),
     Source(
+        "rotbench",
+        "RoTBench's questions under five levels of noise in tool and parameter names",
+        "Apache-2.0",
+        f"{_GITHUB}Junjie-Ye/RoTBench",
+        Answers.PEOPLE,
+        _BENCHMARK,
+    ),
+    Source(
         "toolbench",
         "ToolBench: ChatGPT's searches that found an answer",
         "Apache-2.0",
@@ -293,6 +301,13 @@ _ALL = (
         _NON_COMMERCIAL,
         reads_tasks=False,
         reads_candidates=True,
+    ),
+    Source(
+        "own",
+        "your own dialogues with calls, in OpenAI's form",
+        "LicenseRef-own",
+        "https://platform.openai.com/docs/guides/function-calling",
+        Answers.UNKNOWN,
     ),
 )
 

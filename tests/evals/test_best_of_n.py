@@ -1,0 +1,118 @@
+"""Best of n against numbers worked by hand: draws without replacement, ties, faults, irrelevance, who is left out."""
+
+import dataclasses
+
+import pytest
+
+from tests.evals.making import group
+from toolrm_jax.errors import DataError
+from toolrm_jax.evals import best_of_n
+from toolrm_jax.evals.best_of_n import Samples
+from toolrm_jax.toolcalls.types import Call, Candidate, ErrorType, Group, Reference, Verdict
+
+
+def measured(samples, scores, sizes=(1, 2, 4)):
+    found = best_of_n.benchmark("b", samples, "", sizes)
+    return {m.name: m for m in found.metric.of_scores(found.groups, scores)}, found
+
+
+def test_with_all_answers_drawn_every_selector_is_what_it_should_be():
+    # Three models say Bonn (wrong), one says Ulm (right): the majority errs, a good judge and the oracle do not.
+    samples = [Samples(group("a", ["Ulm"], ["Bonn"]), (1, 3))]
+    found, _ = measured(samples, [[2.0, 1.0]])
+    assert found["random, n = 4"].value == pytest.approx(1 / 4)
+    assert found["majority, n = 4"].value == 0.0
+    assert found["judge, n = 4"].value == 1.0
+    assert found["oracle, n = 4"].value == 1.0
+    assert found["schema-valid, n = 4"].value == pytest.approx(1 / 4)
+
+
+def test_of_one_answer_all_selectors_are_the_same_draw():
+    samples = [Samples(group(str(k), ["Ulm"], ["Bonn"]), (2, 2)) for k in range(30)]
+    found, _ = measured(samples, [[0.0, 1.0]] * 30)
+    values = {found[f"{name}, n = 1"].value for name in ("random", "majority", "judge", "oracle", "schema-valid")}
+    assert len(values) == 1
+    assert 0.35 < values.pop() < 0.65
+
+
+def test_a_judge_that_cannot_decide_is_as_good_as_chance_among_the_best():
+    found, _ = measured([Samples(group("a", ["Ulm"], ["Bonn", "Gera"]), (1, 1, 2))], [[1.0, 1.0, 0.0]])
+    assert found["judge, n = 4"].value == 0.5
+
+
+def test_the_oracle_at_two_of_four_with_one_right_is_one_half():
+    samples = [Samples(group(str(k), ["Ulm"], ["Bonn"]), (1, 3)) for k in range(60)]
+    found, _ = measured(samples, [[0.0, 1.0]] * 60)
+    assert found["oracle, n = 2"].value == pytest.approx(0.5, abs=0.06)
+    assert found["judge, n = 2"].value == 0.0
+
+
+def test_what_could_not_be_read_is_no_vote():
+    whole = group("a", ["Ulm"], ["Bonn"])
+    broken = dataclasses.replace(whole.candidates[1], calls=(), raw="weather(", fault="not calls")
+    samples = [Samples(dataclasses.replace(whole, candidates=(whole.candidates[0], broken)), (1, 3))]
+    found, _ = measured(samples, [[0.0, 0.0]])
+    assert found["majority, n = 4"].value == 1.0
+    assert found["schema-valid, n = 4"].value == 1.0
+
+
+def test_a_judge_taken_in_by_what_breaks_the_schema_chooses_among_the_valid():
+    whole = group("a", ["Ulm"], ["Bonn", "Gera"])
+    unknown = dataclasses.replace(whole.candidates[2], calls=(Call("climate", {"city": "Ulm"}),))
+    samples = [Samples(dataclasses.replace(whole, candidates=(*whole.candidates[:2], unknown)), (1, 1, 2))]
+    found, _ = measured(samples, [[2.0, 1.0, 9.0]])
+    assert found["judge, n = 4"].value == 0.0
+    assert found["judge among schema-valid, n = 4"].value == 1.0
+
+
+def test_greedy_is_shown_where_it_is_known_and_the_same_at_every_n():
+    found, _ = measured([Samples(group("a", ["Ulm"], ["Bonn"]), (1, 3), greedy=1)], [[1.0, 0.0]])
+    assert [found[f"greedy, n = {n}"].value for n in (1, 4)] == [0.0, 0.0]
+    found, _ = measured([Samples(group("a", ["Ulm"], ["Bonn"]), (1, 3))], [[1.0, 0.0]])
+    assert not any(name.startswith("greedy") for name in found)
+
+
+def test_questions_where_no_call_is_right_are_reported_apart():
+    calls = group("a", ["Ulm"], ["Bonn"])
+    task = dataclasses.replace(calls.task, id="n", reference=Reference())
+    none = Group(
+        task, (Candidate(text="No tool fits."), calls.candidates[0]), (Verdict(True, 1.0), Verdict(False, 0.0))
+    )
+    found = best_of_n.benchmark("b", [Samples(calls, (2, 2)), Samples(none, (2, 2))], "", (4,))
+    parts = {(m.part, m.name): (m.value, m.n) for m in found.metric.of_scores(found.groups, [[1.0, 0.0], [0.0, 1.0]])}
+    assert parts["", "judge, n = 4"] == (1.0, 1)
+    assert parts[best_of_n.IRRELEVANCE, "judge, n = 4"] == (0.0, 1)
+
+
+def test_questions_with_too_few_answers_are_left_out_and_counted():
+    samples = [Samples(group("a", ["Ulm"], ["Bonn"]), (1, 3)), Samples(group("b", ["Ulm"], ["Bonn"]), (1, 1))]
+    _, found = measured(samples, [[1.0, 0.0]])
+    assert [g.task.id for g in found.groups] == ["a"]
+    assert dict(found.facts)["left out, fewer than 4 answers"] == "1"
+    with pytest.raises(DataError, match="no question has 8 answers, the most are 4"):
+        best_of_n.benchmark("b", samples, "", (8,))
+
+
+def test_the_plot_has_a_line_for_each_selector_over_n():
+    found, _ = measured([Samples(group("a", ["Ulm"], ["Bonn"]), (1, 3))], [[2.0, 1.0]])
+    drawing = best_of_n.curves(list(found.values()))
+    assert [name for name, _ in drawing.lines] == [
+        "random",
+        "schema-valid",
+        "majority",
+        "judge",
+        "judge among schema-valid",
+        "oracle",
+    ]
+    assert [point[0] for point in drawing.lines[0][1]] == [1.0, 2.0, 4.0]
+
+
+def test_sampled_answers_that_repeat_become_one_with_a_count():
+    whole = group("a", ["Ulm", "Ulm"], ["Bonn"])
+    greedy = dataclasses.replace(whole.candidates[2], maker="model:m@greedy")
+    whole = dataclasses.replace(whole, candidates=(*whole.candidates[:2], greedy))
+    (found,) = best_of_n.from_answers([whole], lambda candidate: candidate.calls[0].arguments["city"])
+    assert found.counts == (2, 1)
+    assert found.greedy == 1
+    assert [v.right for v in found.group.verdicts] == [True, False]
+    assert found.group.verdicts[1].error_type is ErrorType.VALUE
