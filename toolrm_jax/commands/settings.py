@@ -27,6 +27,7 @@ CONFIG_FILE = "config.json"
 _PARAM = re.compile(r"provided for param '([^']+)'")
 # A value is quoted, or ends where white space and `#` begin a comment.
 _BINDING = re.compile(r"""\s*([\w.]+)\s*=\s*("[^"]*"|'[^']*'|[^'"\s].*?|)\s*(?:(?<=\s)#.*)?""")
+_INDEX = re.compile(r"\.\d+(?=\.|$)")
 _COMMENT = re.compile(r"^\s*(\w+)\s*:.*?\s#\s*(.+)$")
 
 
@@ -254,7 +255,8 @@ def _sorted_out(words: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, s
 
 
 def _check_known(command: str, key: str, known: Sequence[str]) -> None:
-    if key in known or any(name.startswith(f"{key}.") for name in known):
+    listed = _INDEX.split(key, maxsplit=1)[0]  # `models.0.name` is a setting of an entry of `models`
+    if key in known or listed in known or any(name.startswith(f"{key}.") for name in known):
         return
     raise ConfigError(f"unknown setting {key!r}; {nearest(key, [*known, *RESERVED])}; see `toolrm {command} --help`")
 

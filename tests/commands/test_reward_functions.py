@@ -1,0 +1,112 @@
+"""A reward model as TRL's and verl's reward functions: the same scores, each context read once."""
+
+import json
+
+import pytest
+
+from toolrm_jax import RewardModel
+from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.reward_functions import MODEL, trl_reward, verl_reward, verl_rewards
+
+
+@pytest.fixture(scope="session")
+def example(finished):
+    return json.loads((finished / "example.jsonl").read_text())
+
+
+@pytest.fixture(scope="session")
+def model(finished):
+    return RewardModel.load(finished / "model")
+
+
+CALL = '<tool_call>\n{"name": "rain", "arguments": {"city": "Ulm", "days": 3}}\n</tool_call>'
+
+
+def test_a_batch_is_scored_as_each_answer_alone_and_a_context_is_read_once(example, model, monkeypatch):
+    tools, messages = example["tools"], example["messages"]
+    other = [{"role": "user", "content": "Hello."}]
+    prompts = [messages, other, messages, other]
+    texts = [CALL, "Hi.", "I cannot.", CALL]
+    alone = [model.score(tools, prompt, [text])[0] for prompt, text in zip(prompts, texts)]
+    asked = []
+    score_all = model.score_all
+    monkeypatch.setattr(model, "score_all", lambda questions: asked.append(len(questions)) or score_all(questions))
+    completions = [[{"role": "assistant", "content": text}] for text in texts]
+    columns = {"tools": [tools, json.dumps(tools), tools, tools], "completion_ids": [[1]] * 4, "trainer_state": None}
+    assert trl_reward(model)(prompts=prompts, completions=completions, **columns) == pytest.approx(alone, abs=1e-5)
+    assert asked == [2]
+
+
+def test_calls_of_a_message_count_as_those_of_a_text(example, model):
+    call = {"type": "function", "function": {"name": "rain", "arguments": {"city": "Ulm", "days": 3}}}
+    message = [{"role": "assistant", "content": "", "tool_calls": [call]}]
+    both = trl_reward(model)([example["messages"]] * 2, [message, CALL], tools=[example["tools"]] * 2)
+    assert both[0] == pytest.approx(both[1], abs=1e-6)
+
+
+def test_an_answer_that_cannot_be_read_may_have_a_reward_of_its_own(example, model):
+    scores = trl_reward(model, unreadable=-9.0)(
+        [example["messages"]] * 2, ["<tool_call>{broken", "fine"], tools=[example["tools"]] * 2
+    )
+    assert scores[0] == -9.0
+    assert scores[1] != -9.0
+
+
+def test_verl_gives_prompts_by_extra_info_and_the_model_by_the_environment(finished, example, model, monkeypatch):
+    extra = {"tools": json.dumps(example["tools"]), "messages": json.dumps(example["messages"])}
+    monkeypatch.delenv(MODEL, raising=False)
+    with pytest.raises(ConfigError, match="TOOLRM_MODEL is not set"):
+        verl_reward("s", CALL, None, extra)
+    monkeypatch.setenv(MODEL, str(finished / "model"))
+    expected = model.score(example["tools"], example["messages"], [CALL, "No."])
+    assert verl_reward("s", CALL, None, extra) == pytest.approx(expected[0], abs=1e-5)
+    assert verl_rewards(["s"] * 2, [CALL, "No."], [None] * 2, [extra] * 2) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(DataError, match="extra_info lacks 'messages'"):
+        verl_reward("s", CALL, None, {"tools": []})
+
+
+def test_a_data_set_without_tools_is_told(model):
+    with pytest.raises(ConfigError, match="no column 'functions'"):
+        trl_reward(model, tools="functions")(["a"], ["b"], tools=[[]])
+
+
+@pytest.mark.slow
+def test_trls_grpo_trainer_learns_from_it(finished, example, model, tiny_model, tmp_path):
+    """Two steps on a tiny policy: the rewards that TRL logs are ours, and the policy's weights move."""
+    datasets, trl = pytest.importorskip("datasets"), pytest.importorskip("trl")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(finished / "model")
+    policy = AutoModelForCausalLM.from_pretrained(tiny_model)
+    before = policy.model.layers[0].mlp.up_proj.weight.detach().clone()
+    given = []
+    ours = trl_reward(model)
+
+    def reward(**columns):
+        given.append(ours(**columns))
+        return given[-1]
+
+    prompts = [[{"role": "user", "content": f"Give me rain in Ulm for {days} days."}] for days in (3, 4, 5, 6)]
+    data = datasets.Dataset.from_list([{"prompt": p, "tools": json.dumps(example["tools"])} for p in prompts])
+    arguments = trl.GRPOConfig(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=4,
+        num_generations=4,
+        max_completion_length=8,
+        max_steps=2,
+        learning_rate=1e-2,
+        logging_steps=1,
+        report_to=[],
+        use_cpu=True,
+        bf16=False,
+        save_strategy="no",
+    )
+    trainer = trl.GRPOTrainer(
+        model=policy, reward_funcs=reward, args=arguments, train_dataset=data, processing_class=tokenizer
+    )
+    trainer.train()
+    logged = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+    assert len(given) == len(logged) == 2
+    assert logged == pytest.approx([sum(rewards) / len(rewards) for rewards in given], abs=1e-4)
+    assert not torch.equal(before, policy.model.layers[0].mlp.up_proj.weight)

@@ -1,0 +1,57 @@
+"""launch/slurm.sh against stand-ins of Slurm's programs: what is submitted, requeued, waited for and joined."""
+
+from __future__ import annotations
+
+import time
+
+from tests.launch.cluster import STOPS_ONCE, Cluster
+
+
+def words(*options, payload="echo task $SLURM_PROCID"):
+    return ["--name", "run", "--nodes", "2", "--gpus", "0", "--logs", "logs", *options, "--", "bash", "-c", payload]
+
+
+def test_a_job_has_one_task_a_node_goes_back_into_the_queue_and_is_told_before_its_limit(tmp_path):
+    cluster = Cluster(tmp_path)
+    done = cluster.run("slurm.sh", *words("--partition", "p", "--after", "7", "--gpus", "8", "--grace", "90"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "1001"
+    (sbatch,) = [call for call in cluster.calls if call[0] == "sbatch"]
+    asked = {"--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=8", "--requeue", "--signal=TERM@90"}
+    assert asked | {"--partition=p", "--dependency=afterok:7"} <= set(sbatch)
+
+
+def test_waiting_gives_the_commands_own_code_and_every_node_ran_it(tmp_path):
+    cluster = Cluster(tmp_path)
+    done = cluster.run("slurm.sh", *words("--wait", payload="echo task $SLURM_PROCID; exit 3"))
+    assert done.returncode == 3, done.stderr
+    log = (cluster.work / "logs/run-1001.log").read_text()
+    assert sorted(log.split("\n")[:2]) == ["task 0", "task 1"]
+
+
+def test_a_run_that_a_signal_stopped_goes_back_into_the_queue_under_its_number(tmp_path):
+    cluster = Cluster(tmp_path)
+    done = cluster.run("slurm.sh", *words("--wait", payload=STOPS_ONCE))
+    assert done.returncode == 0, done.stderr
+    assert ["scontrol", "requeue", "1001"] in cluster.calls
+    assert [call[0] for call in cluster.calls].count("sbatch") == 1
+    assert (cluster.work / "logs/run-1001.log").read_text().count("went on") == 2
+
+
+def test_a_job_of_that_name_is_joined_not_submitted_twice(tmp_path):
+    cluster = Cluster(tmp_path)
+    assert cluster.run("slurm.sh", *words(payload="until [ -e go ]; do sleep 0.1; done; exit 4")).returncode == 0
+    refused = cluster.run("slurm.sh", *words())
+    assert (refused.returncode, "is queued already (1001)" in refused.stderr) == (2, True)
+    waiting = cluster.start("slurm.sh", *words("--wait"))
+    time.sleep(1)
+    (cluster.work / "go").touch()
+    waiting.communicate(timeout=60)
+    assert waiting.returncode == 4
+    assert [call[0] for call in cluster.calls].count("sbatch") == 1
+
+
+def test_a_job_that_is_gone_without_an_end_is_no_success(tmp_path):
+    cluster = Cluster(tmp_path)
+    done = cluster.run("slurm.sh", *words("--wait", payload="kill -9 $PPID; sleep 1"))
+    assert done.returncode != 0

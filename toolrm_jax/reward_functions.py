@@ -1,0 +1,127 @@
+"""Rewards for reinforcement learning: a reward model as TRL's and verl's reward functions.
+
+The answers to one prompt are scored together, so its context is read once however many are sampled.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.reward_model import RewardModel
+
+MODEL = "TOOLRM_MODEL"
+"""The environment variable with the model's folder: verl gives a reward function nothing but its own arguments."""
+
+
+def trl_reward(model: RewardModel, tools: str = "tools", unreadable: float | None = None) -> Callable[..., list[float]]:
+    """A reward function for TRL's GRPOTrainer and its kin (`reward_funcs=[trl_reward(model)]`).
+
+    tools: the data set's column with each prompt's tools, a list or its JSON text. Prompts are conversations, and
+    completions messages or texts; `<tool_call>` blocks of a text are read as calls.
+    unreadable: the reward of an answer whose calls cannot be read; None scores it as the text that it is.
+    """
+
+    def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
+        if tools not in columns:
+            raise ConfigError(
+                f"the data set has no column {tools!r}; add one with the tools of each prompt, or name it"
+            )
+        answers = [_answer(completion) for completion in completions]
+        scores = _by_context(model, [_tools(each) for each in columns[tools]], prompts, answers)
+        if unreadable is None:
+            return scores
+        return [unreadable if _faulty(answer) else score for answer, score in zip(answers, scores)]
+
+    reward.__name__ = "toolrm"  # how TRL names its metrics
+    return reward
+
+
+def verl_reward(
+    data_source: str, solution_str: str, ground_truth: Any = None, extra_info: Mapping[str, Any] | None = None
+) -> float:
+    """A reward function for verl (`custom_reward_function.path=… custom_reward_function.name=verl_reward`).
+
+    TOOLRM_MODEL names the model's folder. `extra_info` holds the prompt's `tools` and `messages`, lists or their JSON
+    texts; `ground_truth` is not looked at.
+    """
+    return verl_rewards([data_source], [solution_str], [ground_truth], [extra_info])[0]
+
+
+def verl_rewards(
+    data_sources: Sequence[str],
+    solution_strs: Sequence[str],
+    ground_truths: Sequence[Any],
+    extra_infos: Sequence[Mapping[str, Any] | None],
+) -> list[float]:
+    """The same for a whole batch, which verl's batch reward manager asks for: prompts that are alike are read once."""
+    contexts = [info or {} for info in extra_infos]
+    for info in contexts:
+        if missing := [name for name in ("tools", "messages") if name not in info]:
+            raise DataError(
+                f"extra_info lacks {missing[0]!r}; give the prompt's tools and messages when preparing data"
+            )
+    prompts = [_loaded(info["messages"]) for info in contexts]
+    return _by_context(_of_environment(), [_tools(info["tools"]) for info in contexts], prompts, list(solution_strs))
+
+
+@functools.cache
+def _loaded_model(folder: str) -> RewardModel:
+    return RewardModel.load(folder)
+
+
+def _of_environment() -> RewardModel:
+    folder = os.environ.get(MODEL)
+    if not folder:
+        raise ConfigError(f"{MODEL} is not set; set it to the folder of a reward model")
+    return _loaded_model(folder)
+
+
+def _by_context(
+    model: RewardModel, tools: Sequence[Any], prompts: Sequence[Any], answers: Sequence[Any]
+) -> list[float]:
+    """The score of each answer; the answers to equal prompts stand beside one context."""
+    places: dict[str, list[int]] = {}
+    for place, context in enumerate(zip(tools, prompts)):
+        places.setdefault(json.dumps(context, sort_keys=True), []).append(place)
+    groups = list(places.values())
+    scored = model.score_all([(tools[g[0]], _messages(prompts[g[0]]), [answers[i] for i in g]) for g in groups])
+    found = {place: score for group, scores in zip(groups, scored) for place, score in zip(group, scores)}
+    return [found[place] for place in range(len(answers))]
+
+
+def _messages(prompt: Any) -> list[Mapping[str, Any]]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+
+
+def _answer(completion: Any) -> Any:
+    """A completion as a candidate: TRL gives a text, or a list of messages of which the first is the answer."""
+    if isinstance(completion, str):
+        return completion
+    message = completion[0] if completion else {"content": ""}
+    calls = message.get("tool_calls")
+    return {"content": message.get("content") or "", "tool_calls": calls} if calls else message.get("content") or ""
+
+
+def _faulty(answer: Any) -> bool:
+    from toolrm_jax.toolcalls.parse import parse_hermes
+
+    return isinstance(answer, str) and parse_hermes(answer).fault is not None
+
+
+def _tools(value: Any) -> list[Any]:
+    found = _loaded(value)
+    return [{name: item for name, item in tool.items() if item is not None} for tool in found or ()]
+
+
+def _loaded(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise DataError(f"not JSON ({error}): {value[:60]!r}; give lists, or their JSON texts") from None
