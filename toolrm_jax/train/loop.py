@@ -192,9 +192,10 @@ class _Run:
         """Dispatch a step, and meanwhile write down the one before; gives what all processes voted."""
         batch, waited, fault = self._take(step)
         self.profile.before(step)
+        cast = self.votes.cast(Vote.NO_DATA if fault else Vote.STOP if asked_to_stop() else Vote.GO_ON)
+        rows = spread(self.mesh, batch)
         with guarded():
-            cast = self.votes.cast(Vote.NO_DATA if fault else Vote.STOP if asked_to_stop() else Vote.GO_ON)
-            self.state, metrics = self.step_function(self.state, self.frozen, spread(self.mesh, batch))
+            self.state, metrics = self.step_function(self.state, self.frozen, rows)
         with self.watch.at("the devices, and with them the other processes", step):
             self.recorder.flush()
             agreed = self.votes.agreed(cast)
@@ -266,7 +267,7 @@ SMALLER = "lower data.rows or data.row_length, raise accumulate, or set model.re
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Inside, values move between host and devices only where the code says so."""
+    """Inside, no value moves between host and devices unless the code says so."""
     with jax.transfer_guard("disallow"):
         yield
 
