@@ -80,7 +80,8 @@ class _Run:
         self.waiting: list[Wanted] = []
         self.exhausted = False
         self._next_wave()
-        self.lanes = min(LANES, _power_of_two(max((len(one.seeds) for one in self.waiting), default=1)))
+        self.answers = max((len(one.seeds) for one in self.waiting), default=1)
+        self.lanes = min(LANES, _power_of_two(self.answers))
         self.table = Table(Sizes(0, 0, self.lanes, 0, max_tokens))
         self.table = Table(self._sizes())
         self.cache = new_cache(model.config, self.table.sizes, model.dtype)
@@ -161,8 +162,8 @@ class _Run:
         slot = self.limits.chunk * _chunks(-(-longest // self.limits.chunk))
         rows = self.limits.rows if not self.exhausted else min(self.limits.rows, max(8, _power_of_two(left)))
         while True:
-            # A quarter more slots than full ones would need: answers of a context end one by one.
-            count = min(rows, max(slots, -(-5 * rows // (4 * self.lanes))))
+            # Twice the slots that full ones would need: answers of a context end one by one, the last holds its slot.
+            count = min(rows, max(slots, -(-2 * rows // min(self.lanes, self.answers))))
             sizes = Sizes(rows, count, self.lanes, slot, self.window)
             needed = sizes.cache_bytes(self.model.config, self.model.dtype) / 2**30
             if needed <= self.limits.cache_gib:
