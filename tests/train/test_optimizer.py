@@ -112,7 +112,7 @@ def test_a_factored_second_moment_is_adams_where_squares_have_rank_one_and_where
     for ours, theirs in zip(steps(chz.replace(config, second_moment="factored"), given), steps(config, given)):
         for name, value in theirs.items():
             # Steps of 0.1 that cancel leave rounding errors of 1e-8 beside which a rest may be small.
-                np.testing.assert_allclose(ours[name], value, rtol=2e-4, atol=2e-8, err_msg=name)
+            np.testing.assert_allclose(ours[name], value, rtol=2e-4, atol=2e-8, err_msg=name)
 
 
 def test_the_factored_state_is_as_small_as_its_rows_and_columns():
