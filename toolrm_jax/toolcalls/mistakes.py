@@ -39,7 +39,7 @@ else from any right variant, the reference among them. Real answers differ in op
 right or wrong: what is seldom the reference's own form teaches that this form is no sign of right."""
 REPEATED = 0.6
 """Share of mistakes in answers of several calls that are made in more than one of them. On BFCL's live questions 14 of
-the 24 wrong answers of real models with the right number of calls, two or more, have several calls wrong, most of them
+the 25 wrong answers of real models with the right number of calls, two or more, have several calls wrong, most of them
 in the same parameter. What is wrong everywhere is not told by calls that differ among themselves."""
 SECOND_EDIT = 0.15  # share of mistakes with more than one thing wrong
 LONGER = 0.4  # share that should come out longer than what it was made from; some edits can only add, so below half
