@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from toolrm_jax.models.activation import swiglu
 from toolrm_jax.models.attention import Visible, attend
 from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.models.moe import apply_experts, balance_loss, expert_weights, route
@@ -128,9 +129,9 @@ class Layer(Declared):
         return out + getattr(self, f"{name}_bias")[...].astype(x.dtype) if self.config.family.qkv_bias else out
 
     def mlp(self, x: Array) -> Float[Array, "B T D"]:
-        """SwiGLU (Shazeer 2020)."""
+        """The gated MLP."""
         gate, up = (self.linear(name, "btd,df->btf", x) for name in ("gate", "up"))
-        hidden_BTF = constrain(jax.nn.silu(gate) * up, "rows", "tokens", "mlp")
+        hidden_BTF = constrain(swiglu(gate, up), "rows", "tokens", "mlp")
         return self.linear("down", "btf,fd->btd", hidden_BTF)
 
     def linear(self, name: str, equation: str, x: Array) -> Array:

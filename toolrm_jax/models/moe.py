@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from toolrm_jax.models.activation import swiglu
 from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.models.placement import Placement, constrain, placement_in_force
 from toolrm_jax.models.weights import Fused, Weight
@@ -132,7 +133,7 @@ def _local(
     rows_MD = jnp.where(here_M1, permute(repeated_MD, order_M, inverse_M), 0)
     multiply = functools.partial(jax.lax.ragged_dot, group_sizes=sizes_E)
     with jax.named_scope("experts"):
-        inner_MF = jax.nn.silu(multiply(rows_MD, gate.astype(x.dtype))) * multiply(rows_MD, up.astype(x.dtype))
+        inner_MF = swiglu(multiply(rows_MD, gate.astype(x.dtype)), multiply(rows_MD, up.astype(x.dtype)))
         out_MD = multiply(inner_MF, down.astype(x.dtype), preferred_element_type=jnp.float32)
     out_MD = permute(jnp.where(here_M1, out_MD, 0), inverse_M, order_M)
     return jnp.sum(out_MD.reshape(B, T, k, D) * weights[..., None], axis=2)
