@@ -45,7 +45,7 @@ def config() -> Config:
             head_fit=HeadFit(steps=8),
             optimizer=OptimizerConfig(learning_rate=4e-4, warmup=0.06),
             loss=LossWeights(token_error=0.3),
-            steps=140,
+            steps=120,
             evaluate_every=50,
             save_every=30,
         ),
