@@ -49,7 +49,7 @@ def features(model, groups) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     @jax.jit
     def run(state, rows: Rows):
         model = nnx.merge(graph, state)
-        visible = Visible(rows.group, rows.response)
+        visible = Visible.of(rows.group, rows.response)
         layers = model.trunk.each_layer(rows.tokens, rows.positions, visible)
         hidden, _ = model(rows.tokens, rows.positions, visible)
         return layers, model.log_probabilities(hidden, rows.previous, rows.tokens)

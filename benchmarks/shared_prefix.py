@@ -72,7 +72,7 @@ def main() -> None:
     def step(params: nnx.State, rows: Rows) -> tuple[nnx.State, jax.Array]:
         def scores(params: nnx.State) -> tuple[jax.Array, jax.Array]:
             whole = nnx.merge(graph, params, frozen)
-            _, rewards = whole(rows.tokens, rows.positions, Visible(rows.group, rows.response), backend=backend)
+            _, rewards = whole(rows.tokens, rows.positions, Visible.of(rows.group, rows.response), backend=backend)
             found = jnp.take_along_axis(rewards, rows.score_at, axis=1)
             return jnp.sum(found * (rows.slot_group > 0)), found
 

@@ -94,7 +94,7 @@ def main() -> None:
     ours_rows = spread(mesh, (tokens, np.tile(np.arange(T, dtype=np.int32), (B, 1)), np.ones((B, T), np.int32)))
 
     def scores(state: nnx.State, tokens: jax.Array, positions: jax.Array, group: jax.Array) -> jax.Array:
-        _, rewards = nnx.merge(graph, state)(tokens, positions, Visible(group, jnp.zeros_like(group)))
+        _, rewards = nnx.merge(graph, state)(tokens, positions, Visible.of(group, jnp.zeros_like(group)))
         return rewards[:, -1]
 
     run = jax.jit(scores)
@@ -138,7 +138,7 @@ def profile(mesh: jax.sharding.Mesh, ours: float, theirs: float) -> None:
     q, k, v = (random.normal(size=(B, T, heads, H)).astype(np.float32) for heads in (N, K, K))
     x = random.normal(size=(B, T, CONFIG.hidden_size)).astype(np.float32)
     w = random.normal(size=(CONFIG.hidden_size, CONFIG.intermediate_size)).astype(np.float32)
-    visible = spread(mesh, Visible(np.ones((B, T), np.int32), np.zeros((B, T), np.int32)))
+    visible = spread(mesh, Visible.of(np.ones((B, T), np.int32), np.zeros((B, T), np.int32)))
     attention = jax.jit(jax.grad(lambda q, k, v: jnp.sum(attend(q, k, v, visible) ** 2), argnums=(0, 1, 2)))
     product = jax.jit(jax.grad(lambda x, w: jnp.sum((x @ w) ** 2), argnums=(0, 1)))
     ours_qkv, ours_x, ours_w = spread(mesh, (q, k, v)), spread(mesh, x), replicate(mesh, w)

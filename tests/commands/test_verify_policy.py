@@ -46,7 +46,7 @@ def greedy(policy):
     @jax.jit
     def after(state, row, count):
         model, at = nnx.merge(graph, state), jnp.arange(length)[None]
-        hidden, _ = model(row[None], at, Visible((at < count).astype(jnp.int32), jnp.zeros_like(at)))
+        hidden, _ = model(row[None], at, Visible.of((at < count).astype(jnp.int32), jnp.zeros_like(at)))
         return model.logits(jax.lax.dynamic_slice_in_dim(hidden, count - 1, 1, axis=1))[0, 0]
 
     known = {}

@@ -240,7 +240,7 @@ def test_a_policy_is_what_transformers_loads_as_a_causal_lm_and_gives_our_logits
         assert torch.equal(loaded.state_dict()[name], value), name
     ids = np.array([[5, 6, 7, 8, 9, END]])
     ones = np.ones_like(ids)
-    hidden, _ = model(ids, np.arange(6)[None], Visible(ones, 0 * ones))
+    hidden, _ = model(ids, np.arange(6)[None], Visible.of(ones, 0 * ones))
     with torch.no_grad():
         theirs = loaded.eval()(torch.tensor(ids)).logits.numpy()
     np.testing.assert_allclose(np.asarray(model.logits(hidden)), theirs, rtol=1e-4, atol=1e-4)

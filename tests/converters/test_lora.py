@@ -122,7 +122,7 @@ def test_peft_gives_the_scores_of_the_merged_model_and_of_jax(backbone, names, t
     with torch.no_grad():
         by_peft, by_transformers = float(scores(loaded, row)), float(scores(merged_there, row))
     at = jnp.arange(len(row))[None]
-    by_us = float(ours(jnp.asarray(row)[None], at, Visible(jnp.ones_like(at), jnp.zeros_like(at)))[1][0, -1])
+    by_us = float(ours(jnp.asarray(row)[None], at, Visible.of(jnp.ones_like(at), jnp.zeros_like(at)))[1][0, -1])
     assert by_peft == pytest.approx(by_transformers, rel=1e-5)
     assert by_peft == pytest.approx(by_us, rel=1e-5)
     base = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)

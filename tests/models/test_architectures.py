@@ -67,7 +67,7 @@ def test_hidden_states_of_every_layer_and_scores_equal_those_of_transformers(nam
     model, missing = load_model(tmp_path, frozen_layers=1)
     assert missing == (() if model.config.tie_word_embeddings else ("lm_head.weight",))
     laid_out = rows()
-    inputs = (laid_out.tokens, laid_out.positions, Visible(laid_out.group, laid_out.response))
+    inputs = (laid_out.tokens, laid_out.positions, Visible.of(laid_out.group, laid_out.response))
     ours = np.asarray(jax.jit(model.trunk.each_layer)(*inputs))
     rewards = np.asarray(model(*inputs)[1])
     found = [(*run(reference, sequence), row, at) for row, at, sequence in sequences()]
@@ -112,6 +112,6 @@ def test_bfloat16_is_no_farther_from_the_truth_than_that_of_transformers(name, t
 
 def logits(model, dtype) -> np.ndarray:
     laid_out = rows()
-    visible = Visible(laid_out.group, laid_out.response)
+    visible = Visible.of(laid_out.group, laid_out.response)
     hidden, _ = jax.jit(model, static_argnums=3)(laid_out.tokens, laid_out.positions, visible, dtype)
     return np.asarray(model.logits(hidden), np.float32)

@@ -1,4 +1,4 @@
-"""What the kernels skip: no block that a query sees is left out, and of groups in order only such blocks are left."""
+"""What the kernels skip: the blocks of which no query sees anything, and no other."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.models.rows import LENGTH, groups, laid_out, scattered, seen_pairs
+from tests.models.rows import LENGTH, groups, ids_of, laid_out, seen_in_groups, seen_pairs, spans, with_spans
 from toolrm_jax.errors import ModelError
 from toolrm_jax.models.attention import Visible
 from toolrm_jax.models.attention_blocks import (
     FIRST,
     LAST,
-    LONGEST_ROW,
+    MOST_BLOCKS,
     MOST_ROWS,
     WHOLE,
     Blocks,
-    Codes,
     block_map,
     unpack,
     work_by_key,
@@ -29,9 +28,8 @@ SIZES = st.sampled_from([16, 32, 64])
 
 def maps(visible: Visible, blocks: Blocks, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The block map of queries [start, stop), as numpy."""
-    keys = Codes.of(visible)
-    queries = Codes(keys.own[:, start:stop], keys.context[:, start:stop])
-    return tuple(map(np.asarray, block_map(queries, keys, start, blocks)))
+    length = visible.last.shape[1]
+    return tuple(map(np.asarray, block_map(visible.last, (stop or length) - start, start, blocks)))
 
 
 def blocked(seen: np.ndarray, blocks: Blocks) -> np.ndarray:
@@ -40,27 +38,23 @@ def blocked(seen: np.ndarray, blocks: Blocks) -> np.ndarray:
     return seen.reshape(B, T // blocks.query, blocks.query, S // blocks.key, blocks.key).swapaxes(2, 3)
 
 
-def visible_of(ids: list[tuple[int, int]]) -> Visible:
-    return Visible(*np.array(ids, np.int32).T[:, None])
-
-
-@given(ids=scattered, query=SIZES, key=SIZES)
+@given(row=groups)
 @settings(max_examples=40, deadline=None)
-def test_no_visible_pair_is_skipped_and_a_whole_block_is_seen_by_all_whatever_the_ids(ids, query, key):
-    visible, blocks = visible_of(ids), Blocks(query, key)
-    some, whole = maps(visible, blocks)
-    pairs = blocked(seen_pairs(visible), blocks)
-    assert (some | ~pairs.any(axis=(3, 4))).all()
-    assert (~whole | pairs.all(axis=(3, 4))).all()
+def test_a_context_is_seen_by_its_group_and_an_answer_by_itself(row):
+    visible = laid_out(row)
+    assert (seen_pairs(visible) == seen_in_groups(ids_of(row))).all()
+    assert (np.asarray(visible.mask(0, LENGTH)) == seen_pairs(visible)).all()
+    assert (np.asarray(visible.real) == (ids_of(row)[0] > 0)).all()
 
 
-@given(row=groups, query=SIZES, key=SIZES)
-@settings(max_examples=40, deadline=None)
-def test_blocks_of_one_context_or_answer_are_whole_wherever_all_of_them_is_seen(row, query, key):
-    visible, blocks = laid_out(row), Blocks(query, key)
-    all_seen = blocked(seen_pairs(visible), blocks).all(axis=(3, 4))
-    own = np.asarray(Codes.of(visible).own).reshape(1, 1, -1, key)
-    assert (maps(visible, blocks)[1] == all_seen & (own == own[..., :1]).all(axis=3)).all()
+@given(row=st.one_of(groups.map(laid_out), spans.map(with_spans)), query=SIZES, key=SIZES)
+@settings(max_examples=60, deadline=None)
+def test_the_map_says_of_every_block_whether_anything_of_it_is_seen_and_whether_all(row, query, key):
+    blocks = Blocks(query, key)
+    some, whole = maps(row, blocks)
+    pairs = blocked(seen_pairs(row), blocks)
+    assert (some == pairs.any(axis=(3, 4))).all()
+    assert (whole == pairs.all(axis=(3, 4))).all()
 
 
 @given(row=groups, size=SIZES, part=st.integers(0, 3))
@@ -122,9 +116,9 @@ def test_keys_that_no_query_of_a_part_sees_get_a_step_that_leaves_zeros():
 
 
 def test_rows_too_long_and_too_many_are_refused_in_one_line():
-    long = np.zeros((1, LONGEST_ROW + 1), np.int32)
-    with pytest.raises(ModelError, match="a row of 65537 tokens is too long for the kernels"):
-        Codes.of(Visible(long, long))
+    long = np.zeros((1, 1, MOST_BLOCKS + 1), bool)
+    with pytest.raises(ModelError, match="a row of 513 blocks is too long for the kernels"):
+        work_by_query(long, long)
     many = np.zeros((MOST_ROWS + 1, 1, 1), bool)
     with pytest.raises(ModelError, match="1025 rows on one device are too many"):
         work_by_query(many, many)

@@ -25,7 +25,7 @@ for row in range(2):
         edges = start + np.array([0, 100 + row, 140, 170, 171, 205])
         for response, (a, b) in enumerate(zip(edges, edges[1:])):
             ids[:, row, a:b] = [[number], [response]]
-visible = Visible(*ids)
+visible = Visible.of(*ids)
 q, k, v, d_out = (random.normal(size=(2, 500, n, 8)).astype(np.float32) for n in (4, 2, 2, 4))
 
 def placement(**sizes):

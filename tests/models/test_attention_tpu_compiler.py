@@ -35,7 +35,7 @@ for sizes, (B, T, N, K, H) in cases:
     mesh = Mesh(np.array(devices[:count]).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
     def results(q, k, v, group, response, d_out):
         with placed(Placed(mesh)):
-            out, pull = jax.vjp(lambda q, k, v: attend(q, k, v, Visible(group, response), Flash("tpu")), q, k, v)
+            out, pull = jax.vjp(lambda q, k, v: attend(q, k, v, Visible.of(group, response), Flash("tpu")), q, k, v)
             return (out, *pull(d_out))
     rows = ("data", "fsdp", "expert")
     ids = jax.ShapeDtypeStruct((B, T), jnp.int32, sharding=NamedSharding(mesh, PartitionSpec(rows, "context")))
@@ -98,6 +98,6 @@ def test_every_model_compiles_for_every_tpu_on_one_device_and_over_a_mesh(topolo
     assert len(found) == len(cases)
     for one in found:
         assert one["forward_kernel"] == one["dq_kernel"] == one["dkv_kernel"] == 1
-    # Keys, values and two codes, in both passes; gradients of keys and values.
-    assert (found[-1]["all_gather"], found[-1]["reduce_scatter"]) == (8, 2)
+    # Keys, values and who sees them, in both passes; gradients of keys and values.
+    assert (found[-1]["all_gather"], found[-1]["reduce_scatter"]) == (6, 2)
     assert all((one["all_gather"], one["reduce_scatter"]) == (0, 0) for one in found[:-1])

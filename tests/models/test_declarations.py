@@ -134,7 +134,7 @@ def test_flops_equal_what_the_compiler_counts():
     tokens = jnp.zeros((1, 128), jnp.int32)
 
     def forward(tokens):
-        return model(tokens, tokens, Visible(tokens + 1, tokens))[1]
+        return model(tokens, tokens, Visible.of(tokens + 1, tokens))[1]
 
     counted = jax.jit(forward).lower(tokens).compile().cost_analysis()["flops"]
     # One block of queries: every key of the block is multiplied, seen or not. The rest: norms, softmax, rotations.

@@ -42,7 +42,7 @@ def packed(groups: list[TokenGroup]):
 
 
 def row_scores(model, rows):
-    _, rewards = model(rows.tokens, rows.positions, Visible(rows.group, rows.response))
+    _, rewards = model(rows.tokens, rows.positions, Visible.of(rows.group, rows.response))
     return jnp.take_along_axis(rewards, rows.score_at, axis=1)
 
 

@@ -33,7 +33,7 @@ def lowered(config: TrunkConfig, remat: Remat):
     length = 128
     tokens = jnp.arange(length)[None] * 7 % 61
     response = jnp.arange(length)[None] // 32
-    visible = Visible(jnp.ones_like(tokens), response)
+    visible = Visible.of(jnp.ones_like(tokens), response)
 
     def loss(state):
         _, rewards, balance = nnx.merge(graph, state).with_balance(tokens, tokens % 61, visible, remat=remat)

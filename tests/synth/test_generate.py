@@ -115,7 +115,7 @@ def test_log_probabilities_are_those_of_a_pass_over_the_whole_text(qwen3):
     for (i, _), one in found.items():
         text = jnp.asarray([[*given[i], *one.tokens]])
         at = jnp.arange(text.shape[1])[None]
-        hidden, _ = model(text, at, Visible(jnp.ones_like(at), jnp.zeros_like(at)))
+        hidden, _ = model(text, at, Visible.of(jnp.ones_like(at), jnp.zeros_like(at)))
         exact = model.log_probabilities(hidden, at[:, :-1], text[:, 1:])[0, len(given[i]) - 1 :]
         np.testing.assert_allclose(one.logprobs, exact, atol=2e-5)
 

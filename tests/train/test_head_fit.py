@@ -52,7 +52,7 @@ def test_training_starts_from_the_fitted_head(tmp_path):
     train(asked, trained, made, made[40:])
     source = RowSource(made, 64, 24, 2, 2, asked.seed)
     batch = jax.tree.map(jnp.asarray, stack([source[index] for index in range(4)]))
-    hidden = np.asarray(fresh(batch.tokens, batch.positions, Visible(batch.group, batch.response))[0])
+    hidden = np.asarray(fresh(batch.tokens, batch.positions, Visible.of(batch.group, batch.response))[0])
     gram, moment = 0, 0
     for step in range(2):  # right and wrong are weighed alike within a step
         of_step = slice(2 * step, 2 * step + 2)

@@ -55,7 +55,7 @@ def moved(one: RewardModel) -> RewardModel:
 
 @functools.partial(jax.jit, static_argnums=0)
 def scored(graph, state, rows):
-    return nnx.merge(graph, state)(rows.tokens, rows.positions, Visible(rows.group, rows.response))[1]
+    return nnx.merge(graph, state)(rows.tokens, rows.positions, Visible.of(rows.group, rows.response))[1]
 
 
 def rewards(one: RewardModel) -> np.ndarray:

@@ -165,7 +165,7 @@ def _norms(opened: Opened, groups: Sequence[TokenGroup]) -> Scores:
     @jax.jit
     def norm(state: nnx.State, tokens: jax.Array, count: jax.Array) -> jax.Array:
         at = jnp.arange(length)[None]
-        visible = Visible((at < count).astype(jnp.int32), jnp.zeros_like(at))
+        visible = Visible.of((at < count).astype(jnp.int32), jnp.zeros_like(at))
         hidden, _ = nnx.merge(graph, state)(tokens[None], at, visible)
         return jnp.linalg.norm(hidden[0, count - 1])
 

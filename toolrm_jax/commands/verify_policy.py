@@ -105,7 +105,7 @@ def _logits(opened: Opened, given: Tokens, tokens: Tokens, dtype: str) -> Iterat
     def run(state: nnx.State, row: jax.Array, start: int) -> jax.Array:
         at = jnp.arange(len(row))[None]
         model = nnx.merge(graph, state)
-        visible = Visible((at < start + count).astype(jnp.int32), jnp.zeros_like(at))
+        visible = Visible.of((at < start + count).astype(jnp.int32), jnp.zeros_like(at))
         hidden, _ = model(row[None], at, visible, jnp.dtype(dtype))
         return model.logits(jax.lax.dynamic_slice_in_dim(hidden, start - 1, count, axis=1))[0]
 

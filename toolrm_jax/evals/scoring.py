@@ -1,4 +1,4 @@
-"""Scores and likelihoods of many groups: packed into rows of a few lengths, so that little is compiled or padded."""
+"""Scores and likelihoods of many groups: as trees, in rows of a few lengths, so that little is compiled or padded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import numpy as np
 from flax import nnx
 
 from toolrm_jax.data.packing import pack
-from toolrm_jax.data.rows import Rows, lay_out, stack
 from toolrm_jax.data.tokens import TokenGroup
+from toolrm_jax.data.trees import Tree, TreeRows, lay_out_trees
 from toolrm_jax.errors import DataError
 from toolrm_jax.models.attention import Visible
 from toolrm_jax.models.attention_backend import choose_backend
@@ -57,43 +57,51 @@ def score(
     model: RewardModel, groups: Sequence[TokenGroup], dtype: jnp.dtype = jnp.float32, clock: Clock | None = None
 ) -> list[np.ndarray]:
     """The model's score of every answer: per group float32 [K]."""
-    return _over_rows(model, groups, _rewards, lambda rows: rows, dtype, clock or Clock())
+
+    def read(values: np.ndarray, place: _Place) -> np.ndarray:
+        return values[place.slot : place.slot + len(place.tree.paths)]
+
+    return _over_rows(model, groups, _rewards, lambda rows: rows, read, dtype, clock or Clock())
 
 
 def log_likelihood(
     model: RewardModel, groups: Sequence[TokenGroup], dtype: jnp.dtype = jnp.float32, clock: Clock | None = None
 ) -> list[np.ndarray]:
     """The sum of log p(token | context, answer so far) over each answer's tokens: per group float32 [K]."""
-    return _over_rows(model, groups, _likelihoods, lambda rows: (rows, _answer_tokens(rows)), dtype, clock or Clock())
+
+    def read(values: np.ndarray, place: _Place) -> np.ndarray:
+        # Values are of the row's answer tokens in order, this tree's from its first one on.
+        mine = values[place.answer_tokens :]
+        return np.array([mine[path - place.tree.context].sum() for path in place.tree.paths], np.float32)
+
+    return _over_rows(
+        model, groups, _likelihoods, lambda rows: (rows, _answer_tokens(rows)), read, dtype, clock or Clock()
+    )
 
 
-def _rewards(graph: Any, mesh: Any, dtype: Any, backend: Any, state: Any, rows: Rows) -> jax.Array:
+def _rewards(graph: Any, mesh: Any, dtype: Any, backend: Any, state: Any, rows: TreeRows) -> jax.Array:
     with placed(Placed(mesh)):
         model = nnx.merge(graph, state)
-        _, rewards = model(rows.tokens, rows.positions, _visible(rows), dtype, backend=backend)
-    return jnp.take_along_axis(rewards, rows.score_at, axis=1)
+        _, rewards = model(rows.tokens, rows.positions, Visible(rows.last, rows.real), dtype, backend=backend)
+    return jnp.take_along_axis(rewards, rows.ends, axis=1)
 
 
 def _likelihoods(graph: Any, mesh: Any, dtype: Any, backend: Any, state: Any, given: Any) -> jax.Array:
-    # `at` [B, M]: where the answers' tokens stand in the row, -1 beyond them.
+    # `at` [B, M]: where the answers' tokens stand in the row, 0 beyond them, where what comes out is not read.
     rows, at = given
     model = nnx.merge(graph, state)
     with placed(Placed(mesh)):
-        hidden, _ = model(rows.tokens, rows.positions, _visible(rows), dtype, backend=backend)
-    here = jnp.maximum(at, 0)
-    source, target = (jnp.take_along_axis(x, here, axis=1) for x in (rows.previous, rows.tokens))
-    logp = jnp.where(at >= 0, model.log_probabilities(hidden, source, target), 0)
-    ends = jnp.where(rows.slot_group > 0, rows.score_at, rows.tokens.shape[1])
-    slot = jax.vmap(lambda e, a: jnp.searchsorted(e, a))(ends, here)
-    return jax.vmap(lambda x, i: jnp.zeros(ends.shape[1]).at[i].add(x, mode="drop"))(logp, slot)
+        hidden, _ = model(rows.tokens, rows.positions, Visible(rows.last, rows.real), dtype, backend=backend)
+    source, target = (jnp.take_along_axis(x, at, axis=1) for x in (rows.before, rows.tokens))
+    return model.log_probabilities(hidden, source, target)
 
 
-def _answer_tokens(rows: Rows) -> np.ndarray:
-    counts = (rows.response > 0).sum(axis=1)
-    width = min(rows.response.shape[1], _power_of_two(max(int(counts.max(initial=1)), 128)))
-    at = np.full((len(counts), width), -1, np.int32)
-    for row, response in zip(at, rows.response):
-        found = np.flatnonzero(response)
+def _answer_tokens(rows: TreeRows) -> np.ndarray:
+    counts = rows.in_answer.sum(axis=1)
+    width = min(rows.in_answer.shape[1], _power_of_two(max(int(counts.max(initial=1)), 128)))
+    at = np.zeros((len(counts), width), np.int32)
+    for row, in_answer in zip(at, rows.in_answer):
+        found = np.flatnonzero(in_answer)
         row[: len(found)] = found
     return at
 
@@ -120,19 +128,27 @@ class _ByShape:
             return np.asarray(self.found[shapes](state, batch))
 
 
-def _visible(rows: Rows) -> Visible:
-    return Visible(rows.group, rows.response)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """A tree in its row: answers [start, stop) of a group, from that answer slot and answer token of the row on."""
+
+    group: int
+    start: int
+    tree: Tree
+    slot: int
+    answer_tokens: int
 
 
 def _over_rows(
     model: RewardModel,
     groups: Sequence[TokenGroup],
     run: Callable[..., jax.Array],
-    given: Callable[[Rows], Any],
+    given: Callable[[TreeRows], Any],
+    read: Callable[[np.ndarray, _Place], np.ndarray],
     dtype: jnp.dtype,
     clock: Clock,
 ) -> list[np.ndarray]:
-    """Run `run` (what `given` makes of rows, to values [B, S]) over all groups: each group's values in order."""
+    """Run `run` (what `given` makes of rows, to values of each row) over all groups, and read each tree's out of it."""
     graph, state = nnx.split(model)
     mesh = data_mesh(jax.device_count())
     state = replicate(mesh, state)
@@ -146,43 +162,53 @@ def _over_rows(
             packed, rows = batch
             spread_out = spread(mesh, given(rows))
         values = compiled(state, spread_out, clock)
-        for pieces, row in zip(packed, values):
-            slot = 0
-            for index, start, stop in pieces:
-                out[index][start:stop] = row[slot : slot + stop - start]
-                slot += stop - start
+        for places, row in zip(packed, values):
+            for place in places:
+                stop = place.start + len(place.tree.paths)
+                out[place.group][place.start : stop] = read(row, place)
 
 
-def _batches(groups: Sequence[TokenGroup], longest: int) -> Iterator[tuple[list[list[tuple[int, int, int]]], Rows]]:
-    """Batches of rows, and for each row its pieces in order: (group, first answer, last answer + 1).
+def _batches(groups: Sequence[TokenGroup], longest: int) -> Iterator[tuple[list[list[_Place]], TreeRows]]:
+    """Batches of rows, and what stands in each row in order.
 
     Rows have ROW_TOKENS tokens, fewer where all groups need fewer, and a longer group goes into the shortest multiple
-    by two that holds it; one with very many answers is cut into pieces that repeat the context.
+    by two that holds it; one with very many answers is cut into trees that repeat the context.
     """
     devices = jax.device_count()
-    pieces = [((i, start, stop), piece) for i, g in enumerate(groups) for start, stop, piece in _pieces(g, longest)]
-    needed = sum(piece.size for _, piece in pieces) // devices
+    trees = [piece for number, group in enumerate(groups) for piece in _pieces(number, group, longest)]
+    needed = sum(tree.size for _, _, tree in trees) // devices
     shortest = min(ROW_TOKENS, _power_of_two(max(needed, SHORTEST_ROW)))
-    by_length: dict[int, list[tuple[tuple[int, int, int], TokenGroup]]] = {}
-    for name, piece in pieces:
-        by_length.setdefault(max(shortest, _power_of_two(piece.size)), []).append((name, piece))
+    by_length: dict[int, list[tuple[int, int, Tree]]] = {}
+    for piece in trees:
+        by_length.setdefault(max(shortest, _power_of_two(piece[2].size)), []).append(piece)
     for length, items in sorted(by_length.items()):
-        sizes, answers = [piece.size for _, piece in items], [len(piece.responses) for _, piece in items]
-        planned = pack(sizes, answers, length, SLOTS)
+        planned = pack([tree.size for *_, tree in items], [len(tree.paths) for *_, tree in items], length, SLOTS)
         count = devices * max(1, ROW_TOKENS // length)
         for at in range(0, len(planned), count):
             some = planned[at : at + count]
-            rows = [lay_out([items[i][1] for i in row], length, SLOTS) for row in some]
-            rows += [lay_out([], length, SLOTS)] * (count - len(some))
-            yield [[items[i][0] for i in row] for row in some], stack(rows)
+            rows = [lay_out_trees([items[i][2] for i in row], length, SLOTS) for row in some]
+            rows += [lay_out_trees([], length, SLOTS)] * (count - len(some))
+            stacked = jax.tree.map(lambda *fields: np.stack(fields), *rows)
+            yield [list(_places([items[i] for i in row])) for row in some], stacked
+
+
+def _places(pieces: Sequence[tuple[int, int, Tree]]) -> Iterator[_Place]:
+    slot = answer_tokens = 0
+    for group, start, tree in pieces:
+        yield _Place(group, start, tree, slot, answer_tokens)
+        slot += len(tree.paths)
+        answer_tokens += tree.size - tree.context
 
 
 def _power_of_two(size: int) -> int:
     return 1 << (size - 1).bit_length()
 
 
-def _pieces(group: TokenGroup, longest: int) -> Iterator[tuple[int, int, TokenGroup]]:
-    """The group in parts of at most SLOTS answers and `longest` tokens: (first answer, last answer + 1, part)."""
+def _pieces(number: int, group: TokenGroup, longest: int) -> Iterator[tuple[int, int, Tree]]:
+    """The group as trees of at most SLOTS answers, and of `longest` tokens were nothing shared.
+
+    Each with the group's number and that of its first answer.
+    """
     start = 0
     while start < len(group.responses):
         size, stop = len(group.context), start
@@ -194,12 +220,5 @@ def _pieces(group: TokenGroup, longest: int) -> Iterator[tuple[int, int, TokenGr
                 f"group {group.id}: context and answer have {size + len(group.responses[start])} tokens, "
                 f"the model reads at most {longest}; shorten the context"
             )
-        part = slice(start, stop)
-        yield (
-            start,
-            stop,
-            TokenGroup(
-                group.id, group.source, group.context, group.responses[part], group.right[part], group.kinds[part]
-            ),
-        )
+        yield number, start, Tree.of(group.context, group.responses[start:stop])
         start = stop

@@ -55,7 +55,7 @@ def small_rows(rows: int, length: int) -> Visible:
     edges = np.array([0.3, 0.36, 0.36, 0.42, 0.7, 0.75, 0.82, 0.9, 1.0])
     at = np.searchsorted(edges, np.arange(length) / length, side="right")
     group, response = np.array([1, 1, 1, 1, 2, 2, 2, 2, 0])[at], np.array([0, 1, 2, 3, 0, 1, 2, 3, 0])[at]
-    return Visible(*(jnp.asarray(np.tile(ids, (rows, 1)), jnp.int32) for ids in (group, response)))
+    return Visible.of(*(jnp.asarray(np.tile(ids, (rows, 1)), jnp.int32) for ids in (group, response)))
 
 
 def self_check(backend: Backend, heads: int, kv_heads: int, head_dim: int, dtype: jnp.dtype) -> str:
@@ -69,7 +69,7 @@ def self_check(backend: Backend, heads: int, kv_heads: int, head_dim: int, dtype
     shards = Shards(placement_in_force())
     rows = shards.size("rows")
     visible = small_rows(rows, 2 * GRAIN * shards.size("tokens"))
-    length = visible.group.shape[1]
+    length = visible.last.shape[1]
 
     def results(attend: Backend, dtype: jnp.dtype) -> list[Array]:
         keys = jax.random.split(jax.random.key(0), 4)

@@ -1,4 +1,4 @@
-"""Which blocks of keys a block of queries may see: what the kernels skip by, from the ids of each token alone.
+"""Which blocks of keys a block of queries sees: what the kernels skip by, from each token's `last` alone.
 
 Shape letters: B rows, Q queries and S keys (a shard's queries may be fewer than its keys), I and J blocks of them.
 """
@@ -13,40 +13,15 @@ from flax import struct
 from jaxtyping import Array, Bool, Int
 
 from toolrm_jax.errors import ModelError
-from toolrm_jax.models.attention import Visible
 
-# A code is group << BITS | response. Padding has codes of its own, one per token, above those of all groups: a row
-# has fewer than 32,767 groups, each of a context and an answer at least.
-BITS = 16
-PADDING = 0x7FFF << BITS
-LONGEST_ROW = 1 << BITS
 # A step of a work list in one int32: row, block of queries, block of keys, and three flags.
 ROW, QUERY, KEY = 21, 12, 3
 MOST_ROWS = 1 << (31 - ROW)
+MOST_BLOCKS = 1 << (ROW - QUERY)
 FIRST, LAST, WHOLE = 1, 2, 4
 
-
-@struct.dataclass
-class Codes:
-    """Two numbers per token: `own` names its (group, response), `context` the context of its group.
-
-    Query q sees key k where k stands at or before q and own[k] is own[q] or context[q].
-    """
-
-    own: Int[Array, "B T"]
-    context: Int[Array, "B T"]
-
-    @classmethod
-    def of(cls, visible: Visible) -> Codes:
-        """int32 codes. Raises ModelError for rows too long for 16 bits of response and 15 of group."""
-        length = visible.group.shape[1]
-        if length > LONGEST_ROW:
-            raise ModelError(f"a row of {length} tokens is too long for the kernels, which take up to {LONGEST_ROW}")
-        padding = visible.group == 0
-        alone = PADDING | jnp.arange(length, dtype=jnp.int32)
-        group = visible.group.astype(jnp.int32) << BITS
-        own, context = jnp.where(padding, alone, group | visible.response), jnp.where(padding, alone, group)
-        return cls(own, context)
+Seen = Int[Array, "B S"]
+"""Of each key the index of the last query that sees it (`Visible.last`)."""
 
 
 @struct.dataclass
@@ -70,40 +45,18 @@ class Blocks:
 
 
 def block_map(
-    query: Codes, key: Codes, start: Int[Array, ""] | int, blocks: Blocks
+    last: Seen, queries: int, start: Int[Array, ""] | int, blocks: Blocks
 ) -> tuple[Bool[Array, "B I J"], Bool[Array, "B I J"]]:
-    """Whether a block of queries may see anything of a block of keys, and whether it is known to see all of it.
+    """Whether a block of queries sees anything of a block of keys, and whether all of it; both exact.
 
-    The first never misses a visible pair, whatever the ids, since overlap of ranges is necessary for equality; for
-    groups laid out in order it is exact but where one block holds several groups. The second never claims a pair that
-    is not seen, and is exact for keys of one context or one answer. `start` is the index of the first query.
+    `last` is of the keys; `start` is the index of the first of the queries among them, a multiple of both blocks.
     """
-    own, context = (_ranges(codes, blocks.query) for codes in (query.own, query.context))
-    keys = _ranges(key.own, blocks.key)
-    is_context = key.own == key.context
-    low = _ranges(jnp.where(is_context, key.own, jnp.iinfo(jnp.int32).max), blocks.key)[0]
-    high = _ranges(jnp.where(is_context, key.own, -1), blocks.key)[1]
-    (first_i, last_i), (first_j, last_j) = (
-        (at * size, at * size + size - 1)
-        for at, size in ((jnp.arange(own[0].shape[1])[:, None], blocks.query), (jnp.arange(low.shape[1]), blocks.key))
-    )
-    some = (_overlap(own, keys) | _overlap(context, (low, high))) & (first_j <= last_i + start)
-    one_code = (keys[0] == keys[1])[:, None, :]
-    all_see = [_equal(codes, keys) for codes in (own, context)]
-    return some, one_code & (all_see[0] | all_see[1]) & (last_j <= first_i + start)
-
-
-def _ranges(codes: Int[Array, "B T"], size: int) -> tuple[Int[Array, "B I"], Int[Array, "B I"]]:
-    blocked = codes.reshape(codes.shape[0], -1, size)
-    return blocked.min(axis=-1), blocked.max(axis=-1)
-
-
-def _overlap(a: tuple[Array, Array], b: tuple[Array, Array]) -> Bool[Array, "B I J"]:
-    return (a[0][:, :, None] <= b[1][:, None, :]) & (b[0][:, None, :] <= a[1][:, :, None])
-
-
-def _equal(a: tuple[Array, Array], b: tuple[Array, Array]) -> Bool[Array, "B I J"]:
-    return (a[0][:, :, None] == b[0][:, None, :]) & (a[1][:, :, None] == b[0][:, None, :])
+    of_keys = last.reshape(last.shape[0], 1, -1, blocks.key)
+    first_i = start + jnp.arange(queries // blocks.query)[:, None] * blocks.query
+    first_j = jnp.arange(of_keys.shape[2]) * blocks.key
+    last_i, last_j = first_i + blocks.query - 1, first_j + blocks.key - 1
+    some = (first_j <= last_i) & (first_i <= of_keys.max(axis=-1))
+    return some, (last_j <= first_i) & (last_i <= of_keys.min(axis=-1))
 
 
 def visits(some: Bool[Array, "B X Y"]) -> tuple[Int[Array, "B X Y"], Int[Array, "B X"]]:
@@ -130,6 +83,8 @@ def _work(some: Bool[Array, "B X Y"], whole: Bool[Array, "B X Y"], query_axis: i
     rows, outer, inner = some.shape
     if rows > MOST_ROWS:
         raise ModelError(f"{rows} rows on one device are too many for the kernels, which take up to {MOST_ROWS}")
+    if max(outer, inner) > MOST_BLOCKS:
+        raise ModelError(f"a row of {max(outer, inner)} blocks is too long for the kernels, which take {MOST_BLOCKS}")
     before = jnp.cumsum(some, axis=2)
     flags = FIRST * (before == 1) + LAST * (before == before[:, :, -1:]) + WHOLE * whole
     row, x, y = (jax.lax.broadcasted_iota(jnp.int32, some.shape, axis) for axis in range(3))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from toolrm_jax.models.attention_blocks import Blocks, Codes, block_map, visits
+from toolrm_jax.models.attention_blocks import Blocks, Seen, block_map, visits
 
 HIDDEN = -1e30
 # Scores of one block, for three heads over one key head 24 KiB, stay in a core's first cache.
@@ -28,14 +28,14 @@ PerQuery = Float[Array, "B K G T"]
 
 
 def forward(
-    q: Grouped, k: Keys, v: Keys, queries: Codes, keys: Codes, start: Array, blocks: Blocks, interpret: bool
+    q: Grouped, k: Keys, v: Keys, seen: Seen, start: Array, blocks: Blocks, interpret: bool
 ) -> tuple[Grouped, PerQuery]:
     """Attention of scaled queries, and the log-sum-exp of each query's scores in float32.
 
     `start` is the index of the first query among the keys; nothing is interpreted, whatever `interpret` says.
     Temporary memory: none that grows with T x S but the lists, 4 x B x (T / 64) x (S / 32) bytes.
     """
-    loops = _Loops(q, k, v, queries, keys, start, blocks)
+    loops = _Loops(q, k, v, seen, start, blocks)
 
     def one_block(n: Array) -> tuple[Array, Array]:
         q_KRH = loops.of_queries(q, n)
@@ -62,8 +62,7 @@ def backward(
     q: Grouped,
     k: Keys,
     v: Keys,
-    queries: Codes,
-    keys: Codes,
+    seen: Seen,
     start: Array,
     blocks: Blocks,
     out: Grouped,
@@ -75,7 +74,7 @@ def backward(
 
     Temporary memory: B x N x T float32 (the sum of out x d_out per query), the lists, and k's and v's gradients.
     """
-    loops = _Loops(q, k, v, queries, keys, start, blocks)
+    loops = _Loops(q, k, v, seen, start, blocks)
     delta = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1)
     d_out = d_out.astype(v.dtype)
 
@@ -106,12 +105,12 @@ def _dot(equation: str, a: Array, b: Array) -> Array:
 class _Loops:
     """Blocks of queries are numbered over all rows, n = row * I + block; blocks of keys within their row."""
 
-    def __init__(self, q: Array, k: Array, v: Array, queries: Codes, keys: Codes, start: Array, blocks: Blocks) -> None:
+    def __init__(self, q: Array, k: Array, v: Array, seen: Seen, start: Array, blocks: Blocks) -> None:
         self.B, self.K, self.G, self.T, self.H = q.shape
         self.size = Blocks(min(blocks.query, LARGEST.query), min(blocks.key, LARGEST.key))
-        self.k, self.queries, self.keys, self.start = k, queries, keys, start
+        self.k, self.last, self.start = k, seen, start
         self.I = self.T // self.size.query
-        self.order, self.count = visits(block_map(queries, keys, start, self.size)[0])
+        self.order, self.count = visits(block_map(seen, self.T, start, self.size)[0])
         self.all_blocks = jnp.arange(self.B * self.I)
 
     def over_keys(self, n: Array, visit: Any, first: Any) -> Any:
@@ -138,12 +137,9 @@ class _Loops:
     def scores(self, q_KRH: Array, n: Array, key: Array) -> Float[Array, "K R S"]:
         """Scores of a block of queries, all heads, and a block of keys, HIDDEN where not seen."""
         (R, S), row, block = (self.size.query, self.size.key), n // self.I, n % self.I
-        cut = lambda codes, at, size: lax.dynamic_slice(codes, (row, at * size), (1, size))[0]  # noqa: E731
-        own, context = cut(self.queries.own, block, R), cut(self.queries.context, block, R)
-        keys = cut(self.keys.own, key, S)
-        seen = (keys[None, :] == own[:, None]) | (keys[None, :] == context[:, None])
-        index_q, index_k = self.start + block * R + jnp.arange(R), key * S + jnp.arange(S)
-        seen &= index_k[None, :] <= index_q[:, None]
+        last = lax.dynamic_slice(self.last, (row, key * S), (1, S))
+        index_q, index_k = (self.start + block * R + jnp.arange(R))[:, None], key * S + jnp.arange(S)
+        seen = (index_k <= index_q) & (index_q <= last)
         scores = _dot("krh,ksh->krs", q_KRH, self.of_keys(self.k, n, key)).reshape(self.K, self.G, R, S)
         return jnp.where(seen, scores, HIDDEN).reshape(self.K, self.G * R, S)
 

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from toolrm_jax.errors import ModelError
 from toolrm_jax.models.attention import Visible
-from toolrm_jax.models.attention_blocks import Blocks, Codes
+from toolrm_jax.models.attention_blocks import Blocks
 from toolrm_jax.models.placement import Placement, placement_in_force
 from toolrm_jax.models.remat import ATTENDED
 
@@ -37,8 +37,9 @@ class Flash:
 
     Memory of one layer on a device, beside q, k, v, the output and their gradients, each twice (the kernels want
     heads before tokens): 2 x 4 x B x N x T bytes (log-sum-exp; in the backward pass the sum of output x its gradient)
-    and 12 x B x T + 8 x B x ceil(T / block)^2 of codes and steps. For the gradient q, k, v, output and log-sum-exp are
-    kept, the last two under the name ATTENDED, so that under remat the forward kernel need not run again.
+    and 4 x B x T + 8 x B x ceil(T / block)^2 of who sees whom and steps. For the gradient q, k, v, output and
+    log-sum-exp are kept, the last two under the name ATTENDED, so that under remat the forward kernel need not run
+    again.
     """
 
     kernel: Literal["tpu", "gpu", "cpu"]
@@ -53,13 +54,15 @@ class Flash:
         shards = Shards(placement_in_force())
         shards.check(B, N, K)
         pad = -T % (GRAIN * shards.size("tokens"))
+        last = visible.last
         if pad:
+            alone = jnp.broadcast_to(jnp.arange(T, T + pad, dtype=last.dtype), (B, pad))
+            last = jnp.concatenate([last, alone], axis=1)
             q, k, v = (jnp.pad(x, ((0, 0), (0, pad), (0, 0), (0, 0))) for x in (q, k, v))
-            visible = jax.tree.map(lambda ids: jnp.pad(ids, ((0, 0), (0, pad))), visible)
         copies = max(shards.size("heads") // K, 1)
         if copies > 1:
             k, v = (jnp.repeat(x, copies, axis=2) for x in (k, v))
-        out = _flash(q * H**-0.5, k, v, Codes.of(visible), self, shards)
+        out = _flash(q * H**-0.5, k, v, last, self, shards)
         return out[:, :T] if pad else out
 
     def blocks(self, queries: int, keys: int) -> Blocks:
@@ -150,33 +153,33 @@ class Shards:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _flash(q: Array, k: Array, v: Array, codes: Codes, flash: Flash, shards: Shards) -> Array:
-    return _forward(q, k, v, codes, flash, shards)[0]
+def _flash(q: Array, k: Array, v: Array, last: Array, flash: Flash, shards: Shards) -> Array:
+    return _forward(q, k, v, last, flash, shards)[0]
 
 
-def _forward(q: Array, k: Array, v: Array, codes: Codes, flash: Flash, shards: Shards) -> tuple[Array, tuple]:
-    def local(q: Array, k: Array, v: Array, own: Array, context: Array) -> tuple[Array, Array]:
-        out, lse = flash.module().forward(*_arguments(q, k, v, own, context, flash, shards), flash.interpret)
+def _forward(q: Array, k: Array, v: Array, last: Array, flash: Flash, shards: Shards) -> tuple[Array, tuple]:
+    def local(q: Array, k: Array, v: Array, last: Array) -> tuple[Array, Array]:
+        out, lse = flash.module().forward(*_arguments(q, k, v, last, flash, shards), flash.interpret)
         return _tokens_first(out), lse
 
-    out, lse = shards.map(local, "xxxcc", "xs")(q, k, v, codes.own, codes.context)
+    out, lse = shards.map(local, "xxxc", "xs")(q, k, v, last)
     out, lse = checkpoint_name(out, ATTENDED), checkpoint_name(lse, ATTENDED)
-    return out, (q, k, v, codes, out, lse)
+    return out, (q, k, v, last, out, lse)
 
 
 def _backward(flash: Flash, shards: Shards, kept: tuple, d_out: Array) -> tuple[Array, Array, Array, None]:
     def local(
-        q: Array, k: Array, v: Array, own: Array, context: Array, out: Array, lse: Array, d_out: Array
+        q: Array, k: Array, v: Array, last: Array, out: Array, lse: Array, d_out: Array
     ) -> tuple[Array, Array, Array]:
         K = k.shape[2]
         dq, dk, dv = flash.module().backward(
-            *_arguments(q, k, v, own, context, flash, shards),
+            *_arguments(q, k, v, last, flash, shards),
             _grouped(out, K), lse, _grouped(d_out, K), flash.interpret,
         )  # fmt: skip
         return _tokens_first(dq), shards.own_part(dk.swapaxes(1, 2)), shards.own_part(dv.swapaxes(1, 2))
 
-    q, k, v, codes, out, lse = kept
-    gradients = shards.map(local, "xxxccxsx", "xxx")(q, k, v, codes.own, codes.context, out, lse, d_out)
+    q, k, v, last, out, lse = kept
+    gradients = shards.map(local, "xxxcxsx", "xxx")(q, k, v, last, out, lse, d_out)
     return *gradients, None
 
 
@@ -184,12 +187,12 @@ _flash.defvjp(_forward, _backward)
 
 
 def _arguments(
-    q: Array, k: Array, v: Array, own: Array, context: Array, flash: Flash, shards: Shards
-) -> tuple[Array, Array, Array, Codes, Codes, Array, Blocks]:
-    """What a kernel takes: q, k, v with heads before tokens, codes, where the queries begin, and sizes of blocks."""
+    q: Array, k: Array, v: Array, last: Array, flash: Flash, shards: Shards
+) -> tuple[Array, Array, Array, Array, Array, Blocks]:
+    """What a kernel takes: q, k, v with heads before tokens, the last query of each key, the first query, blocks."""
     start, blocks = shards.first_query(q.shape[1]), flash.blocks(q.shape[1], k.shape[1] * shards.size("tokens"))
-    k, v, *keys = shards.whole_row(k, v, own, context)
-    return _grouped(q, k.shape[2]), k.swapaxes(1, 2), v.swapaxes(1, 2), Codes(own, context), Codes(*keys), start, blocks
+    k, v, last = shards.whole_row(k, v, last)
+    return _grouped(q, k.shape[2]), k.swapaxes(1, 2), v.swapaxes(1, 2), last, start, blocks
 
 
 def _grouped(x: Float[Array, "B T N H"], K: int) -> Float[Array, "B K G T H"]:

@@ -19,7 +19,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array, Float
 
-from toolrm_jax.models.attention_blocks import Blocks, Codes, block_map, visits
+from toolrm_jax.models.attention_blocks import Blocks, Seen, block_map, visits
 
 HIDDEN = -1e30
 # Accumulators of 64 x 128 and tiles of two operands stay within the registers and shared memory of an A100 or newer.
@@ -32,7 +32,7 @@ PerQuery = Float[Array, "B K G T"]
 
 
 def forward(
-    q: Grouped, k: Keys, v: Keys, queries: Codes, keys: Codes, start: Array, blocks: Blocks, interpret: bool
+    q: Grouped, k: Keys, v: Keys, seen: Seen, start: Array, blocks: Blocks, interpret: bool
 ) -> tuple[Grouped, PerQuery]:
     """Attention of scaled queries, and the log-sum-exp of each query's scores in float32.
 
@@ -40,11 +40,9 @@ def forward(
     4 x B x (T / 64) x (S / 64) bytes.
     """
     head_dim, (q, k, v) = q.shape[-1], (_power_of_two(x) for x in (q, k, v))
-    call = _Call(q, k, queries, keys, start, blocks, interpret)
-    some, _ = call.seen
-    out, lse = call(
-        _forward_kernel, call.by_query, visits(some), (call.q(q), call.whole_k(k), call.whole_k(v)), ("q", "s"), v.dtype
-    )
+    call = _Call(q, k, seen, start, blocks, interpret)
+    parts = call.q(q), call.whole_k(k), call.whole_k(v)
+    out, lse = call(_forward_kernel, call.by_query, visits(call.some), parts, ("q", "s"), v.dtype)
     return out[..., :head_dim], lse
 
 
@@ -52,8 +50,7 @@ def backward(
     q: Grouped,
     k: Keys,
     v: Keys,
-    queries: Codes,
-    keys: Codes,
+    seen: Seen,
     start: Array,
     blocks: Blocks,
     out: Grouped,
@@ -68,14 +65,13 @@ def backward(
     head_dim = q.shape[-1]
     delta = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1)
     q, k, v, d_out = (_power_of_two(x) for x in (q, k, v, d_out.astype(v.dtype)))
-    call = _Call(q, k, queries, keys, start, blocks, interpret)
-    some, _ = call.seen
+    call = _Call(q, k, seen, start, blocks, interpret)
     parts = (call.q(q), call.whole_k(k), call.whole_k(v), call.q(d_out), call.s(lse), call.s(delta))
-    (dq,) = call(_dq_kernel, call.by_query, visits(some), parts, ("q",), q.dtype)
+    (dq,) = call(_dq_kernel, call.by_query, visits(call.some), parts, ("q",), q.dtype)
     parts = (
         call.whole_q(q), call.k(k), call.k(v), call.whole_q(d_out), call.whole_s(lse), call.whole_s(delta)
     )  # fmt: skip
-    dk, dv = call(_dkv_kernel, call.by_key, visits(some.swapaxes(1, 2)), parts, ("k", "k"), k.dtype)
+    dk, dv = call(_dkv_kernel, call.by_key, visits(call.some.swapaxes(1, 2)), parts, ("k", "k"), k.dtype)
     return dq[..., :head_dim], dk[..., :head_dim], dv[..., :head_dim]
 
 
@@ -88,14 +84,12 @@ def _power_of_two(x: Array) -> Array:
 class _Call:
     """A pallas_call with a program for each block, head and row; a part says which piece of its array one sees."""
 
-    def __init__(
-        self, q: Array, k: Array, queries: Codes, keys: Codes, start: Array, blocks: Blocks, interpret: bool
-    ) -> None:
+    def __init__(self, q: Array, k: Array, seen: Seen, start: Array, blocks: Blocks, interpret: bool) -> None:
         self.B, self.K, self.G, self.T, self.H = q.shape
         self.S = k.shape[2]
         self.blocks = Blocks(min(blocks.query, LARGEST), min(blocks.key, LARGEST))
-        self.codes, self.start, self.interpret = (queries.own, queries.context, keys.own), start, interpret
-        self.seen = block_map(queries, keys, start, self.blocks)
+        self.last, self.start, self.interpret = seen, start, interpret
+        self.some = block_map(seen, self.T, start, self.blocks)[0]
         # Programs by query run over heads, those by key over key-value heads: the first sum over keys, the others also
         # over the heads of a group.
         self.by_query = (self.T // self.blocks.query, self.K * self.G, self.B)
@@ -136,10 +130,9 @@ class _Call:
         dtype: Any,
     ) -> list[Array]:
         order, count = lists
-        row = lambda size: pl.BlockSpec((None, size), lambda i, n, b: (b, 0))  # noqa: E731
         parts = (
             *parts,
-            *zip(self.codes, (row(self.T), row(self.T), row(self.S))),
+            (self.last, pl.BlockSpec((None, self.S), lambda i, n, b: (b, 0))),
             (order, pl.BlockSpec((None, None, order.shape[2]), lambda i, n, b: (b, i, 0))),
             (count, pl.BlockSpec((None, order.shape[1]), lambda i, n, b: (b, 0))),
             (jnp.asarray(self.start, jnp.int32).reshape(1), pl.BlockSpec((1,), lambda i, n, b: (0,))),
@@ -162,20 +155,15 @@ class _Call:
         )(*(array for array, _ in parts))
 
 
-def _scores(
-    q: Array, k: Array, query: Any, key: Any, codes: tuple[Any, Any, Any], start: Any, blocks: Blocks
-) -> Float[Array, "R S"]:
+def _scores(q: Array, k: Array, query: Any, key: Any, last: Any, start: Any, blocks: Blocks) -> Float[Array, "R S"]:
     """Scores of a block of queries and a block of keys, HIDDEN where not seen."""
-    at_q, at_k = pl.ds(query * blocks.query, blocks.query), pl.ds(key * blocks.key, blocks.key)
-    own, context, keys = codes[0][at_q], codes[1][at_q], codes[2][at_k]
-    index_q = start[0] + query * blocks.query + jnp.arange(blocks.query)
-    index_k = key * blocks.key + jnp.arange(blocks.key)
-    seen = (keys[None, :] == own[:, None]) | (keys[None, :] == context[:, None])
-    seen &= index_k[None, :] <= index_q[:, None]
+    index_q = (start[0] + query * blocks.query + jnp.arange(blocks.query))[:, None]
+    index_k = (key * blocks.key + jnp.arange(blocks.key))[None, :]
+    seen = (index_k <= index_q) & (index_q <= last[pl.ds(key * blocks.key, blocks.key)][None, :])
     return jnp.where(seen, plgpu.dot(q, k, trans_b=True), HIDDEN)
 
 
-def _forward_kernel(blocks, q, k, v, own, context, keys, order, count, start, out, lse):
+def _forward_kernel(blocks, q, k, v, last, order, count, start, out, lse):
     query = pl.program_id(0)
     queries = q[...]
 
@@ -183,7 +171,7 @@ def _forward_kernel(blocks, q, k, v, own, context, keys, order, count, start, ou
         sums, top, total = carry
         key = order[n]
         at = pl.ds(key * blocks.key, blocks.key)
-        scores = _scores(queries, k[at, :], query, key, (own, context, keys), start, blocks)
+        scores = _scores(queries, k[at, :], query, key, last, start, blocks)
         higher = jnp.maximum(top, scores.max(axis=1))
         weights = jnp.exp(scores - higher[:, None])
         fade = jnp.exp(top - higher)
@@ -200,14 +188,14 @@ def _forward_kernel(blocks, q, k, v, own, context, keys, order, count, start, ou
     lse[...] = top + jnp.log(total)
 
 
-def _dq_kernel(blocks, q, k, v, d_out, lse, delta, own, context, keys, order, count, start, dq):
+def _dq_kernel(blocks, q, k, v, d_out, lse, delta, last, order, count, start, dq):
     query = pl.program_id(0)
     queries, d_outs, lses, deltas = q[...], d_out[...], lse[...], delta[...]
 
     def visit(n: Array, sums: Array) -> Array:
         key = order[n]
         at = pl.ds(key * blocks.key, blocks.key)
-        scores = _scores(queries, k[at, :], query, key, (own, context, keys), start, blocks)
+        scores = _scores(queries, k[at, :], query, key, last, start, blocks)
         weights = jnp.exp(scores - lses[:, None])
         d_scores = weights * (plgpu.dot(d_outs, v[at, :], trans_b=True) - deltas[:, None])
         return sums + plgpu.dot(d_scores.astype(k.dtype), k[at, :])
@@ -215,7 +203,7 @@ def _dq_kernel(blocks, q, k, v, d_out, lse, delta, own, context, keys, order, co
     dq[...] = jax.lax.fori_loop(0, count[query], visit, jnp.zeros(q.shape, jnp.float32)).astype(dq.dtype)
 
 
-def _dkv_kernel(blocks, q, k, v, d_out, lse, delta, own, context, keys, order, count, start, dk, dv):
+def _dkv_kernel(blocks, q, k, v, d_out, lse, delta, last, order, count, start, dk, dv):
     key = pl.program_id(0)
     keys_here, values_here = k[...], v[...]
     heads = jnp.int32(q.shape[0])
@@ -225,7 +213,7 @@ def _dkv_kernel(blocks, q, k, v, d_out, lse, delta, own, context, keys, order, c
         query, g = order[jax.lax.div(n, heads)], jax.lax.rem(n, heads)
         at = pl.ds(query * blocks.query, blocks.query)
         queries, d_outs = q[g, at, :], d_out[g, at, :]
-        scores = _scores(queries, keys_here, query, key, (own, context, keys), start, blocks)
+        scores = _scores(queries, keys_here, query, key, last, start, blocks)
         weights = jnp.exp(scores - lse[g, at][:, None])
         d_scores = weights * (plgpu.dot(d_outs, values_here, trans_b=True) - delta[g, at][:, None])
         sums_v += plgpu.dot(weights.astype(v.dtype), d_outs, trans_a=True)

@@ -26,7 +26,7 @@ from toolrm_jax.models.attention_blocks import (
     LAST,
     WHOLE,
     Blocks,
-    Codes,
+    Seen,
     Work,
     block_map,
     unpack,
@@ -44,21 +44,21 @@ PerQuery = Float[Array, "B K G T"]
 
 
 def forward(
-    q: Grouped, k: Keys, v: Keys, queries: Codes, keys: Codes, start: Array, blocks: Blocks, interpret: bool
+    q: Grouped, k: Keys, v: Keys, seen: Seen, start: Array, blocks: Blocks, interpret: bool
 ) -> tuple[Grouped, PerQuery]:
     """Attention of scaled queries, and the log-sum-exp of each query's scores in float32.
 
     `start` is the index of the first query among the keys. Temporary memory: none that grows with T x S but the list
     of steps, 4 x B x (T / blocks.query) x (S / blocks.key) bytes.
     """
-    G, _, H = q.shape[2:]
-    call = _Call(k.shape[1], blocks, work_by_query(*block_map(queries, keys, start, blocks)), interpret)
+    G, T, H = q.shape[2:]
+    call = _Call(k.shape[1], blocks, work_by_query(*block_map(seen, T, start, blocks)), interpret)
     out = [jax.ShapeDtypeStruct(q.shape, v.dtype), jax.ShapeDtypeStruct(q.shape[:-1], jnp.float32)]
     scratch = [pltpu.VMEM((G, H, blocks.query), jnp.float32), *[pltpu.VMEM((G, 1, blocks.query), jnp.float32)] * 2]
-    inputs = [call.query(G, H), call.key(H), call.key(H), *call.codes]
+    inputs = [call.query(G, H), call.key(H), call.key(H), call.last]
     return call(
         _forward_kernel, inputs, out, [call.query(G, H), call.query(G)], scratch,
-        (q, k, v), (queries, keys), start, products=2 * G * H,
+        (q, k, v), seen, start, products=2 * G * H,
     )  # fmt: skip
 
 
@@ -66,8 +66,7 @@ def backward(
     q: Grouped,
     k: Keys,
     v: Keys,
-    queries: Codes,
-    keys: Codes,
+    seen: Seen,
     start: Array,
     blocks: Blocks,
     out: Grouped,
@@ -79,20 +78,20 @@ def backward(
 
     Temporary memory: B x N x T float32 (the sum of out x d_out per query), and two lists of steps.
     """
-    G, _, H = q.shape[2:]
+    G, T, H = q.shape[2:]
     delta = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1)
-    seen = block_map(queries, keys, start, blocks)
+    blocks_seen = block_map(seen, T, start, blocks)
     arrays = (q, k, v, d_out.astype(v.dtype), lse, delta)
-    call = _Call(k.shape[1], blocks, work_by_query(*seen), interpret)
-    inputs = [call.query(G, H), call.key(H), call.key(H), call.query(G, H), call.query(G), call.query(G), *call.codes]
+    call = _Call(k.shape[1], blocks, work_by_query(*blocks_seen), interpret)
+    inputs = [call.query(G, H), call.key(H), call.key(H), call.query(G, H), call.query(G), call.query(G), call.last]
     (dq,) = call(
         _dq_kernel, inputs, [jax.ShapeDtypeStruct(q.shape, q.dtype)], [call.query(G, H)],
-        [pltpu.VMEM((G, H, blocks.query), jnp.float32)], arrays, (queries, keys), start, products=3 * G * H,
+        [pltpu.VMEM((G, H, blocks.query), jnp.float32)], arrays, seen, start, products=3 * G * H,
     )  # fmt: skip
-    call = _Call(k.shape[1], blocks, work_by_key(*seen), interpret)
+    call = _Call(k.shape[1], blocks, work_by_key(*blocks_seen), interpret)
     dk, dv = call(
         _dkv_kernel, inputs, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (k, v)], [call.key(H)] * 2,
-        [pltpu.VMEM((blocks.key, H), jnp.float32)] * 2, arrays, (queries, keys), start, products=4 * G * H,
+        [pltpu.VMEM((blocks.key, H), jnp.float32)] * 2, arrays, seen, start, products=4 * G * H,
     )  # fmt: skip
     return dq, dk, dv
 
@@ -123,21 +122,19 @@ class _Call:
         return pl.BlockSpec((1, 1, self.blocks.key, H), index)
 
     @property
-    def codes(self) -> list[pl.BlockSpec]:
-        """A step's codes as rows [B, 1, T]: own and context of queries, own of keys."""
+    def last(self) -> pl.BlockSpec:
+        """The last query that sees each of a step's keys, as rows [B, 1, S]."""
 
-        def by(part: int) -> Callable[..., tuple[Any, ...]]:
-            return lambda head, n, steps, _: ((step := unpack(steps[n]))[0], 0, step[part])
+        def index(head: Array, n: Array, steps: Any, _: Any) -> tuple[Any, ...]:
+            row, _, key, _ = unpack(steps[n])
+            return row, 0, key
 
-        query = pl.BlockSpec((1, 1, self.blocks.query), by(1))
-        return [query, query, pl.BlockSpec((1, 1, self.blocks.key), by(2))]
+        return pl.BlockSpec((1, 1, self.blocks.key), index)
 
     def __call__(
         self, kernel: Callable, inputs: list, out: list, outputs: list, scratch: list,
-        arrays: Sequence[Array], codes: tuple[Codes, Codes], start: Array, products: int,
+        arrays: Sequence[Array], seen: Seen, start: Array, products: int,
     ) -> Any:  # fmt: skip
-        queries, keys = codes
-        rows = [code[:, None, :] for code in (queries.own, queries.context, keys.own)]
         pairs = self.blocks.query * self.blocks.key * self.kv_heads * self.work.steps.size // 2
         return pl.pallas_call(
             functools.partial(kernel, blocks=self.blocks),
@@ -160,21 +157,19 @@ class _Call:
             ),
             name=kernel.__name__.strip("_"),
             interpret=self.interpret,
-        )(self.work.steps, jnp.asarray(start, jnp.int32).reshape(1), *arrays, *rows)
+        )(self.work.steps, jnp.asarray(start, jnp.int32).reshape(1), *arrays, seen[:, None, :])
 
 
-def _step(steps: Any, start: Any, codes: Sequence[Any], blocks: Blocks) -> tuple[Array, Callable[[], Array]]:
+def _step(steps: Any, start: Any, last: Any, blocks: Blocks) -> tuple[Array, Callable[[], Array]]:
     """The flags of this step, and a function that gives its bias [S, R]: 0 where seen, else HIDDEN."""
     _, query, key, flags = unpack(steps[pl.program_id(1)])
-    own, context, keys = codes
 
     def bias() -> Array:
         shape = (blocks.key, blocks.query)
-        code = jnp.broadcast_to(keys[0].reshape(blocks.key, 1), shape)
+        last_q = jnp.broadcast_to(last[0].reshape(blocks.key, 1), shape)
         index_k = key * blocks.key + jax.lax.broadcasted_iota(jnp.int32, shape, 0)
         index_q = start[0] + query * blocks.query + jax.lax.broadcasted_iota(jnp.int32, shape, 1)
-        seen = ((code == own[0]) | (code == context[0])) & (index_k <= index_q)
-        return jnp.where(seen, 0.0, HIDDEN)
+        return jnp.where((index_k <= index_q) & (index_q <= last_q), 0.0, HIDDEN)
 
     return flags, bias
 
@@ -196,8 +191,8 @@ def _product(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
     return jax.lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((), ())), preferred_element_type=jnp.float32)
 
 
-def _forward_kernel(steps, start, q, k, v, own, context, keys, out, lse, sums, top, total, *, blocks):
-    flags, bias = _step(steps, start, (own, context, keys), blocks)
+def _forward_kernel(steps, start, q, k, v, last, out, lse, sums, top, total, *, blocks):
+    flags, bias = _step(steps, start, last, blocks)
 
     @pl.when(flags & FIRST != 0)
     def _() -> None:
@@ -225,8 +220,8 @@ def _forward_kernel(steps, start, q, k, v, own, context, keys, out, lse, sums, t
             lse[0, 0, g] = (top[g] + jnp.log(total[g]))[0]
 
 
-def _dq_kernel(steps, start, q, k, v, d_out, lse, delta, own, context, keys, dq, sums, *, blocks):
-    flags, bias = _step(steps, start, (own, context, keys), blocks)
+def _dq_kernel(steps, start, q, k, v, d_out, lse, delta, last, dq, sums, *, blocks):
+    flags, bias = _step(steps, start, last, blocks)
 
     @pl.when(flags & FIRST != 0)
     def _() -> None:
@@ -246,8 +241,8 @@ def _dq_kernel(steps, start, q, k, v, d_out, lse, delta, own, context, keys, dq,
             dq[0, 0, g] = sums[g].T.astype(dq.dtype)
 
 
-def _dkv_kernel(steps, start, q, k, v, d_out, lse, delta, own, context, keys, dk, dv, sums_k, sums_v, *, blocks):
-    flags, bias = _step(steps, start, (own, context, keys), blocks)
+def _dkv_kernel(steps, start, q, k, v, d_out, lse, delta, last, dk, dv, sums_k, sums_v, *, blocks):
+    flags, bias = _step(steps, start, last, blocks)
 
     @pl.when(flags & FIRST != 0)
     def _() -> None:

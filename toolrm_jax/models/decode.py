@@ -207,7 +207,7 @@ def _hidden(model: Decoder, tokens: Array, positions: Array, real: Array, attent
     outer, config = nnx.merge(model.outer_graph, model.outer), model.config
     x = outer.trunk.embed(tokens[None], model.dtype)
     cos, sin = rotary(positions[None], config.rope_theta, config.rope_scaling, config.head_dim)
-    visible = Visible(real[None].astype(jnp.int32), jnp.zeros_like(tokens)[None])
+    visible = Visible.of(real[None].astype(jnp.int32), jnp.zeros_like(tokens)[None])
     for index, weights in enumerate(model.layers):
         layer = nnx.merge(model.layer_graph, weights)
         x, _ = layer.with_attention(x, cos, sin, visible, attention(index))

@@ -101,7 +101,7 @@ class Layer(Declared):
     ) -> tuple[Float[Array, "B T D"], Float[Array, ""]]:
         """The same with an attention of the caller's, which may have keys and values of earlier tokens at hand.
 
-        `visible` says here only which tokens are real (group > 0): padding goes to no expert.
+        `visible` says here only which tokens are real: padding goes to no expert.
         """
         eps = self.config.rms_norm_eps
         with jax.named_scope("attention"):
@@ -149,7 +149,7 @@ class Layer(Declared):
 
     def experts(self, x: Array, visible: Visible) -> tuple[Float[Array, "B T D"], Float[Array, ""]]:
         """The experts that each token chooses, and the load-balancing loss. Padding goes to no expert."""
-        config, real = self.config, visible.group > 0
+        config, real = self.config, visible.real
         probabilities, weights, chosen = route(x, self.router[...], config.num_experts_per_tok, config.norm_topk_prob)
         balance = balance_loss(probabilities, chosen, real)
         chosen = jnp.where(real[..., None], chosen, config.num_experts)

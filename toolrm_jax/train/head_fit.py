@@ -61,7 +61,7 @@ def make_fit(
     def sums(params: nnx.State, frozen: nnx.State, rows: Rows) -> tuple[Array, Array]:
         model: RewardModel = nnx.merge(graph, params, frozen)
         with placed(layout.placed):
-            visible = Visible(rows.group, rows.response)
+            visible = Visible.of(rows.group, rows.response)
             hidden = model(rows.tokens, rows.positions, visible, dtype, backend=backend)[0].astype(jnp.float32)
         weight, label = token_weights(rows)
         gram = jnp.einsum("bt,btd,bte->de", weight, hidden, hidden, precision="highest")

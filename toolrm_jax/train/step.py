@@ -79,7 +79,7 @@ def scored_sums(
     most_right_tokens: int | None = None,
 ) -> tuple[Sums, Float[Array, "B S"]]:
     """The same, and the score in every answer slot."""
-    visible = Visible(rows.group, rows.response)
+    visible = Visible.of(rows.group, rows.response)
     hidden, rewards, balance = model.with_balance(rows.tokens, rows.positions, visible, dtype, remat, backend)
     with jax.numpy_rank_promotion("raise"):
         scores = jnp.take_along_axis(rewards, rows.score_at, axis=1)
