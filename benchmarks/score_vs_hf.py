@@ -3,10 +3,11 @@
     python benchmarks/score_vs_hf.py [--contexts 64] [--answers 32] [--hidden 256] [--layers 4] [--threads 2]
 
 Contexts are BFCL's questions, candidates are answers of real models to them, filled up with made mistakes where fewer
-were recorded. Ours reads a context once for all its candidates (`evals.scoring`); transformers gets every candidate
-with its context as a sequence, sorted by length so that batches hardly pad, in the best of the batch sizes tried,
-with sdpa and without gradients. The sides take turns over blocks of contexts, and all scores are held equal. Printed
-are candidates per second of both and the ratio, by the clock and by CPU time.
+were recorded. Ours reads a context once for all its candidates, and once what candidates begin with alike
+(`evals.scoring`); transformers gets every candidate with its context as a sequence, sorted by length so that batches
+hardly pad, in the best of the batch sizes tried, with sdpa and without gradients. The sides take turns over blocks of
+contexts, and all scores are held equal. Printed are candidates per second of both and the ratio, by the clock and by
+CPU time.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ import transformers  # noqa: E402
 from real_groups import bfcl_many, encoded, qwen3, qwen3_shape, renumbered  # noqa: E402
 
 from toolrm_jax.data.tokens import TokenGroup  # noqa: E402
+from toolrm_jax.data.trees import Tree  # noqa: E402
 from toolrm_jax.evals.scoring import score  # noqa: E402
 from toolrm_jax.models.config import TrunkConfig  # noqa: E402
 from toolrm_jax.models.folder import load_model  # noqa: E402
@@ -100,10 +102,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         theirs = reference(qwen3_shape(options.hidden, options.layers, vocabulary), Path(folder))
         ours, _ = load_model(Path(folder))
-    together = sum(group.size for group in groups)
+    together = sum(Tree.of(group.context, group.responses).size for group in groups)
     apart = sum(len(group.context) * len(group.responses) + sum(map(len, group.responses)) for group in groups)
     count = sum(len(group.responses) for group in groups)
-    print(f"{len(groups)} contexts x {options.answers} answers: {together:,} tokens, as sequences {apart:,}")
+    print(f"{len(groups)} contexts x {options.answers} answers: {together:,} tokens in trees, as sequences {apart:,}")
     tried = {}
     for size in options.batches:
         start = time.perf_counter()
