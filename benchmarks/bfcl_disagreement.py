@@ -9,10 +9,11 @@ About 15 seconds on one CPU core.
 import argparse
 import collections
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from real_groups import folder
 
 from toolrm_jax.seeding import seeded
 from toolrm_jax.sources import bfcl
@@ -27,12 +28,12 @@ EXAMPLES = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cache = os.environ.get("TOOLRM_DATA") or Path.home() / ".cache" / "toolrm-data"
-    parser.add_argument("--data", type=Path, default=Path(cache) / "bfcl_outputs")
+    parser.add_argument("--data", type=Path, help="default: bfcl_outputs below TOOLRM_DATA")
     parser.add_argument("--out", type=Path, default=Path("docs/bfcl_comparison.md"))
     options = parser.parse_args()
-    pool = [json.loads(line) for line in (options.data / "single_turn_pool.jsonl").open(encoding="utf-8")]
-    parts = [HEAD, grading(pool), comparison(pool), decoding(pool, options.data / "raw")]
+    data = options.data or folder("TOOLRM_DATA", "toolrm-data", "bfcl_outputs")
+    pool = [json.loads(line) for line in (data / "single_turn_pool.jsonl").open(encoding="utf-8")]
+    parts = [HEAD, grading(pool), comparison(pool), decoding(pool, data / "raw")]
     options.out.write_text("\n".join(parts), encoding="utf-8")
 
 

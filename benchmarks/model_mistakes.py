@@ -4,8 +4,9 @@
 
 `toolrm synth` has the model (smollm2-135m, a hub id, folder or GGUF file) answer contexts of SGD, Seal-Tools and BFCL
 live in this process. Answers are compared with the references; a context with right and wrong ones gives pairs. Rules
-make as many mistakes of the same tasks. Printed is the share of each error type among the wrong answers of both: what
-rules make too often or too seldom. Stopped at any time, the same command with `--output` goes on.
+make as many mistakes of the same tasks. Printed is the share of each error type among the distinct wrong answers of
+both: what rules make too often or too seldom. Stopped at any time, the same command with `--output` goes on, also with
+more contexts.
 
 Contexts come from the folders that the tests use too (TOOLRM_DATA); tools beyond `--max-tools` are left out, so that
 contexts are short.
@@ -25,6 +26,7 @@ from toolrm_jax.commands import synth
 from toolrm_jax.commands.backbone import DEFAULT, title
 from toolrm_jax.commands.synth_groups import GROUPS
 from toolrm_jax.commands.synth_models import ModelConfig
+from toolrm_jax.errors import ToolrmError
 from toolrm_jax.preferences.groups import Recipe, make_groups
 from toolrm_jax.preferences.pairs import higher_over_lower, right_over_wrong
 from toolrm_jax.preferences.shards import read_groups
@@ -55,12 +57,14 @@ def tell(groups: Sequence[Group], samples: int) -> None:
     """Print what came of the answers, and the table of error types."""
     for source in sorted({group.task.source for group in groups}):
         some = [group for group in groups if group.task.source == source]
-        verdicts = [verdict.right for group in some for verdict in group.verdicts]
+        counts = [candidate.count for group in some for candidate in group.candidates]
+        right = [verdict.right for group in some for verdict in group.verdicts]
         both = sum(any(v.right for v in group.verdicts) and not all(v.right for v in group.verdicts) for group in some)
         pairs = [sum(1 for group in some for _ in view(group)) for view in (right_over_wrong, higher_over_lower)]
         print(
-            f"{source}: {len(some)} contexts, {len(verdicts)} distinct answers, {sum(verdicts) / len(verdicts):.0%} "
-            f"right; {both} contexts with right and wrong ones; {pairs[0]} pairs of right over wrong, "
+            f"{source}: {len(some)} contexts, {sum(counts)} answers, "
+            f"{sum(count for count, good in zip(counts, right) if good) / sum(counts):.0%} of them right, "
+            f"{len(counts)} distinct; {both} contexts with right and wrong ones; {pairs[0]} pairs of right over wrong, "
             f"{pairs[1]} of higher over lower rule score"
         )
     made = make_groups(
@@ -85,8 +89,11 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         output = Path(options.output or temporary)
-        if code := synth.run(settings(options, output)):
-            return code
+        try:
+            if code := synth.run(settings(options, output), overwrite=True):  # more contexts, same journal
+                return code
+        except ToolrmError as error:
+            raise SystemExit(f"{error}\n(contexts come from folders below TOOLRM_DATA)") from None
         tell(list(read_groups(output / GROUPS)), options.samples)
     return 0
 

@@ -1,11 +1,11 @@
 """The share of real answers that become calls (or, where none may be right, a reply), per model of BFCL's archives.
 
-    python benchmarks/parsed_share.py FOLDER
+    python benchmarks/parsed_share.py [FOLDER]
 
-FOLDER holds BFCL result files in any published layout, such as `bfcl_outputs/raw`; bfcl-eval is needed for the
-questions. Every line goes through the reader of recorded answers (`bfcl_answers.decode`: the notation is known by how a
-text begins), and each text besides through every notation of `toolcalls.formats`, none of which may raise: the last
-column names the one that finds most calls in the model's texts, and their share.
+FOLDER holds BFCL result files in any published layout (default: `bfcl_outputs/raw` below TOOLRM_DATA); bfcl-eval is
+needed for the questions. Every line goes through the reader of recorded answers (`bfcl_answers.decode`: the notation is
+known by how a text begins), and each text besides through every notation of `toolcalls.formats`, none of which may
+raise: the last column names the one that finds most calls in the model's texts, and their share.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from real_groups import folder
+
 from toolrm_jax.sources.bfcl_answers import read_answers
 from toolrm_jax.toolcalls.formats import FORMATS
 
@@ -23,13 +25,14 @@ from toolrm_jax.toolcalls.formats import FORMATS
 def main() -> None:
     """Read, count and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    parser.add_argument("folder", type=Path, nargs="?")
+    asked = parser.parse_args().folder
+    where = asked or folder("TOOLRM_DATA", "toolrm-data", "bfcl_outputs/raw")
     lines, parsed, called, texts = Counter(), Counter(), Counter(), Counter()
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     faults: Counter[str] = Counter()
     began = time.process_time()
-    for _, model, candidate in read_answers(folder):
+    for _, model, candidate in read_answers(where):
         lines[model] += 1
         parsed[model] += candidate.fault is None
         called[model] += bool(candidate.calls)

@@ -17,7 +17,6 @@ import numpy as np
 from toolrm_jax.data.chat import Chat
 from toolrm_jax.data.store import encode
 from toolrm_jax.data.tokens import TokenGroup
-from toolrm_jax.errors import DataError
 from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.preferences.groups import Recipe, make_groups
 from toolrm_jax.seeding import seeded
@@ -28,10 +27,10 @@ ALL_TOOLS = 10_000
 
 
 def folder(variable: str, default: str, name: str) -> Path:
-    """Where data or models lie. Raises DataError where they do not."""
-    path = Path(os.environ.get(variable, f"~/.cache/{default}")).expanduser() / name
+    """Where data or models lie. Where they do not, the benchmark ends with a line that says what it needs."""
+    path = Path(os.environ.get(variable) or f"~/.cache/{default}").expanduser() / name
     if not path.exists():
-        raise DataError(f"{path}: is absent; set {variable}")
+        raise SystemExit(f"{path}: is absent, and this benchmark needs it; put it there or set {variable}")
     return path
 
 

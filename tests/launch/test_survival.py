@@ -20,6 +20,15 @@ JOB = ("--name", "train", "--nodes", "2", "--gpus", "0", "--wait")
 JOBSET = ("run", "job", "--image", "i", "--bucket", "b", "--gpu", "nvidia-l4", "--hosts", "2", "--wait")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Most of the time of a start is XLA's: what one run has compiled the others find."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
 @pytest.fixture(scope="module")
 def training(bfcl_folder, tiny_model, tmp_path_factory):  # noqa: F811
     """The words of a short training, less its output."""

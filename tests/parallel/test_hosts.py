@@ -15,6 +15,7 @@ from toolrm_jax.errors import ConfigError
 from toolrm_jax.parallel.hosts import find
 
 PROGRAM = Path(__file__).with_name("several_hosts.py")
+FAILING = Path(__file__).with_name("failing_host.py")
 SLURM = {
     "SLURM_JOB_ID": "7",
     "SLURM_STEP_NODELIST": "node[1-2]",
@@ -25,7 +26,7 @@ SLURM = {
 }
 
 
-def run_processes(folder: Path, processes: int, devices: int) -> list[dict]:
+def start(program: Path, processes: int, *words: object) -> list[subprocess.Popen[str]]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -35,16 +36,28 @@ def run_processes(folder: Path, processes: int, devices: int) -> list[dict]:
         if processes > 1:
             environment |= {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": str(processes)}
             environment |= {"JAX_PROCESS_ID": str(number)}
-        command = [sys.executable, "-W", "ignore", str(PROGRAM), str(folder), str(devices)]
+        command = [sys.executable, "-W", "ignore", str(program), *map(str, words)]
         started.append(
             subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         )
+    return started
+
+
+def run_processes(folder: Path, processes: int, devices: int) -> list[dict]:
     told = []
-    for process in started:
+    for process in start(PROGRAM, processes, folder, devices):
         out, error = process.communicate(timeout=900)
         assert process.returncode == 0, error[-3000:]
         told.append(json.loads(next(line for line in out.splitlines() if line.startswith("TOLD "))[5:]))
     return told
+
+
+def test_where_one_process_fails_none_waits_for_it_as_long_as_jax_would():
+    first, second = start(FAILING, 2)
+    said, _ = second.communicate(timeout=90)  # JAX has it wait five minutes
+    assert (second.returncode, said.splitlines()[-1]) == (2, "the disk of this host is gone")
+    first.communicate(timeout=90)
+    assert first.returncode not in (0, None)
 
 
 @pytest.mark.slow

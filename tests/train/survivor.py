@@ -84,7 +84,8 @@ def main(leg: dict) -> int:
         run_dry(dry["batch"] * 8)
     run = config(leg["folder"], leg.get("settings", {}), leg.get("mesh", {}))
     try:
-        return 0 if train(run, RewardModel(SHAPE, rngs=nnx.Rngs(0)), made, made[:24]) else STOPPED
+        with hosts.failing_for_all():
+            return 0 if train(run, RewardModel(SHAPE, rngs=nnx.Rngs(0)), made, made[:24]) else STOPPED
     except ToolrmError as error:
         print(f"toolrm: {error}", file=sys.stderr)
         return 2

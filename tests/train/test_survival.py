@@ -114,6 +114,15 @@ def test_a_run_killed_then_stopped_by_a_signal_equals_one_left_alone_bit_for_bit
     assert_same_bits(tmp_path / "straight", tmp_path / "killed", 20)
 
 
+def test_two_processes_train_as_one_with_as_many_devices_bit_for_bit(tmp_path):
+    short = {"mesh": {"data": 2}, "settings": {"steps": 4, "evaluate_every": 2, "save_every": 2}}
+    assert survive(tmp_path / "one", short | {"devices": 2}) == [[0]]
+    assert survive(tmp_path / "two", short | {"devices": 1, "processes": 2}) == [[0, 0]]
+    assert_same_bits(tmp_path / "one", tmp_path / "two", 4)
+    own = tmp_path / "two" / "hosts" / "1" / "metrics.jsonl"
+    assert own.read_bytes() == (tmp_path / "two" / "metrics.jsonl").read_bytes()
+
+
 @pytest.mark.slow
 def test_sixty_steps_killed_ten_times_equal_sixty_steps_straight(tmp_path):
     assert survive(tmp_path / "straight", {}) == [[0]]

@@ -22,6 +22,7 @@ from toolrm_jax.train.signals import STOPPED
 if TYPE_CHECKING:
     from toolrm_jax.data.chat import Chat
     from toolrm_jax.data.tokens import TokenGroup
+    from toolrm_jax.train.startup import Startup
 
 BASE = None
 MODEL = "model"
@@ -68,6 +69,22 @@ def _check_same(config: Config, output: Path, overwrite: bool) -> None:
 
 
 def _train(config: Config, output: Path, card: dict[str, object]) -> bool:
+    from toolrm_jax.parallel import hosts
+    from toolrm_jax.train.startup import Startup
+
+    startup = Startup()
+    if joined := hosts.start():
+        print(joined)
+    with hosts.failing_for_all():
+        if not _train_joined(config, output, startup):
+            return False
+        if hosts.is_first():
+            write_file(output / CARD, json.dumps(card, indent=1) + "\n")
+    return True
+
+
+def _train_joined(config: Config, output: Path, startup: Startup) -> bool:
+    """One process's part of the training."""
     from toolrm_jax.data.chat import Chat
     from toolrm_jax.models.folder import load_model
     from toolrm_jax.models.lora import with_adapters
@@ -77,11 +94,7 @@ def _train(config: Config, output: Path, card: dict[str, object]) -> bool:
     from toolrm_jax.train.compiled import keep_compiled
     from toolrm_jax.train.config import run_mesh
     from toolrm_jax.train.loop import train as train_loop
-    from toolrm_jax.train.startup import Startup
 
-    startup = Startup()
-    if joined := hosts.start():
-        print(joined)
     use_all_cores()
     mesh = run_mesh(config)
     folder = hosts.first_then_all(lambda: backbone(config.model.path, output.with_name(f"{output.name}.backbone")))
@@ -100,11 +113,7 @@ def _train(config: Config, output: Path, card: dict[str, object]) -> bool:
             shardings=lambda shape: weight_shardings(shape, frozen, mesh),
         )
         model = with_adapters(model, config.model.lora, config.seed)
-    if not train_loop(config, model, tokens["train"], tokens["held_out"], startup):
-        return False
-    if hosts.is_first():
-        write_file(output / CARD, json.dumps(card, indent=1) + "\n")
-    return True
+    return train_loop(config, model, tokens["train"], tokens["held_out"], startup)
 
 
 def _check_tokenizer(chat: Chat, output: Path) -> None:
@@ -119,15 +128,20 @@ def _check_tokenizer(chat: Chat, output: Path) -> None:
 
 
 def _write_inputs(config: Config, output: Path, folder: Path, chat: Chat) -> dict[str, list[TokenGroup]]:
-    """Write what a run needs beside its checkpoints, and give the token groups of both sides."""
+    """Write what a run needs beside its checkpoints, and give the token groups of both sides.
+
+    The first process writes, before the others come here: they only read, since two of them would replace one file.
+    """
     from toolrm_jax.data.store import left_out, tokenise
     from toolrm_jax.models.config import read_config
     from toolrm_jax.models.folder import shortened
+    from toolrm_jax.parallel import hosts
 
-    settings.save(config, output)
-    chat.save(output / MODEL)
-    kept = shortened(read_config(folder), config.model.layers, str(folder))
-    write_file(output / MODEL / "config.json", json.dumps(kept, indent=2) + "\n")
+    if hosts.is_first():
+        settings.save(config, output)
+        chat.save(output / MODEL)
+        kept = shortened(read_config(folder), config.model.layers, str(folder))
+        write_file(output / MODEL / "config.json", json.dumps(kept, indent=2) + "\n")
     sides = {name: Path(getattr(config.data, name)) for name in ("train", "held_out")}
     answers = "all" if config.task == "reward" else "reference"
     found = {name: tokenise(groups, chat, output / "tokens" / name, answers) for name, groups in sides.items()}

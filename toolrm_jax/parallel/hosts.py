@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Mapping
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
-from toolrm_jax.errors import ConfigError
+from toolrm_jax.errors import ConfigError, ToolrmError
 
 T = TypeVar("T")
 TOLD = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
+PATIENCE = 15.0
+"""Seconds that a process which has failed waits for the others to fail alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,29 @@ def first_then_all(make: Callable[[], T]) -> T:
         return made
     multihost_utils.sync_global_devices("first_then_all")
     return make()
+
+
+@contextmanager
+def failing_for_all() -> Iterator[None]:
+    """Inside, an error of one of several processes ends it for good, PATIENCE seconds after it was raised at most.
+
+    A process that leaves waits five minutes at JAX's barrier for the others, which wait for it in a computation. That
+    it is gone they notice: on CPUs at once, elsewhere by its missing heartbeat.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if jax.process_count() > 1:
+            timer = threading.Timer(PATIENCE, _leave, [2 if isinstance(error, ToolrmError) else 1])
+            timer.daemon = True
+            timer.start()
+        raise
+
+
+def _leave(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def any_process(flag: bool) -> bool:

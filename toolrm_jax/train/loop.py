@@ -227,7 +227,8 @@ class _Run:
         """Compile the step for its rows. Raises ModelError where the devices cannot hold it."""
         rows = spread(self.mesh, self.source.empty(len(self.mine)))
         compiled = self.step_function.lower(self.state, self.frozen, rows).compile()  # type: ignore[attr-defined]
-        need, have = compiled.memory_analysis(), self.mesh.devices.flat[0].memory_stats() or {}
+        # A device of another process does not tell.
+        need, have = compiled.memory_analysis(), self.mesh.local_devices[0].memory_stats() or {}
         if need is not None and "bytes_limit" in have:
             total = (need.argument_size_in_bytes + need.temp_size_in_bytes) / GIB
             limit = have["bytes_limit"] / GIB
