@@ -116,3 +116,12 @@ def test_sampled_answers_that_repeat_become_one_with_a_count():
     assert found.greedy == 1
     assert [v.right for v in found.group.verdicts] == [True, False]
     assert found.group.verdicts[1].error_type is ErrorType.VALUE
+
+
+def test_a_candidate_that_stands_for_several_equal_answers_counts_as_so_many():
+    whole = group("a", ["Ulm", "Ulm"], ["Bonn"])
+    counts = (3, 2, 4)
+    counted = tuple(dataclasses.replace(one, count=count) for one, count in zip(whole.candidates, counts))
+    merged = dataclasses.replace(whole, candidates=counted)
+    (found,) = best_of_n.from_answers([merged], lambda candidate: candidate.calls[0].arguments["city"])
+    assert found.counts == (5, 4)

@@ -45,23 +45,35 @@ def answers(model, wanted, filters, limits=SMALL, max_tokens=12, stop_ids=(STOP,
     return found
 
 
-def transformers_answer(reference, prompt: np.ndarray, max_tokens: int) -> tuple[int, ...]:
-    ids = torch.tensor(prompt[None].astype(np.int64))
-    out = reference.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=max_tokens,
-        do_sample=False,
-        eos_token_id=STOP,
-        pad_token_id=0,
-    )
-    return tuple(out[0, len(prompt) :].tolist())
+def of_every_length(count: int, lengths: list[int]) -> list[np.ndarray]:
+    """So many prompts of each length."""
+    random = np.random.default_rng(0)
+    return [random.integers(6, 211, length) for length in lengths for _ in range(count)]
+
+
+def transformers_answers(reference, given: list[np.ndarray], max_tokens: int) -> list[tuple[int, ...]]:
+    """Greedy ones, each up to and with the stop token. Prompts of one length are asked together: nothing is padded."""
+    found: dict[int, tuple[int, ...]] = {}
+    for length in {len(prompt) for prompt in given}:
+        which = [i for i, prompt in enumerate(given) if len(prompt) == length]
+        ids = torch.tensor(np.stack([given[i] for i in which]).astype(np.int64))
+        out = reference.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            eos_token_id=STOP,
+            pad_token_id=0,
+        )[:, length:]
+        for i, row in zip(which, out.tolist()):
+            found[i] = tuple(row[: row.index(STOP) + 1] if STOP in row else row)
+    return [found[i] for i in range(len(given))]
 
 
 @pytest.fixture(scope="module")
 def qwen3(tmp_path_factory):
     folder = tmp_path_factory.mktemp("qwen3")
-    reference = make("Qwen3", folder, "ForCausalLM")
+    reference = make("Qwen3", folder, "ForCausalLM", num_hidden_layers=2)
     model, _ = load_model(folder)
     return reference, model, decoder(model)
 
@@ -70,26 +82,27 @@ def qwen3(tmp_path_factory):
 def test_greedy_answers_are_those_of_transformers_token_for_token(kind, tmp_path):
     made = make(kind, tmp_path, "ForCausalLM") if kind in KINDS else shrunken(kind, tmp_path, "ForCausalLM")
     model = decoder(load_model(tmp_path)[0])
-    given = prompts(50, 120)
-    ours = answers(model, [Wanted(i, prompt, (0,)) for i, prompt in enumerate(given)], GREEDY)
-    for i, prompt in enumerate(given):
+    given = of_every_length(5, [1, 2, 7, 31, 63, 64, 65, 66, 100, 119])
+    # A row for each, so that there is one size to compile; contexts of one chunk and of two.
+    ours = answers(model, [Wanted(i, prompt, (0,)) for i, prompt in enumerate(given)], GREEDY, Limits(64, chunk=64))
+    for i, expected in enumerate(transformers_answers(made, given, 12)):
         one = ours[i, 0]
-        assert one.tokens + (STOP,) * one.stopped == transformers_answer(made, prompt, 12), (i, len(prompt))
+        assert one.tokens + (STOP,) * one.stopped == expected, (i, len(given[i]))
 
 
 def test_an_answer_depends_on_its_context_and_seed_alone(qwen3):
     model = qwen3[2]
     given = prompts(12, 100, seed=1)
     wanted = [Wanted(i, prompt, tuple(range(10 * i + 1, 10 * i + 6))) for i, prompt in enumerate(given)]
-    together = answers(model, wanted, SAMPLED)
+    together = answers(model, wanted, SAMPLED, Limits(rows=16, chunk=128))
     assert len({one.tokens for one in together.values()}) > 50, "seeds must tell answers apart"
     others = {
-        "in another order": answers(model, wanted[::-1], SAMPLED),
-        "in more rows": answers(model, wanted, SAMPLED, Limits(rows=64, chunk=32)),
-        "with few in a wave": answers(model, wanted, SAMPLED, Limits(rows=8, chunk=16, wave=2)),
-        "several steps at a time": answers(model, wanted, SAMPLED, Limits(rows=16, chunk=64, steps=5)),
-        "in little memory": answers(model, wanted, SAMPLED, Limits(rows=16, chunk=16, cache_gib=2e-4)),
-        "alone": answers(model, [wanted[7]], SAMPLED),
+        "in another order": answers(model, wanted[::-1], SAMPLED, Limits(rows=16, chunk=128)),
+        "in more rows": answers(model, wanted, SAMPLED, Limits(rows=64, chunk=128)),
+        "with few in a wave": answers(model, wanted, SAMPLED, Limits(rows=8, chunk=48, wave=2)),
+        "several steps at a time": answers(model, wanted, SAMPLED, Limits(rows=16, chunk=128, steps=5)),
+        "in little memory": answers(model, wanted, SAMPLED, Limits(rows=16, chunk=128, cache_gib=2.5e-4)),
+        "alone": answers(model, [wanted[7]], SAMPLED, Limits(rows=8, chunk=128)),
         "seed by seed": answers(model, [Wanted((0, s), given[3], (s,)) for s in wanted[3].seeds], SAMPLED),
     }
     for how, found in others.items():
@@ -112,12 +125,16 @@ def test_log_probabilities_are_those_of_a_pass_over_the_whole_text(qwen3):
     model = qwen3[1]
     given = prompts(6, 90, seed=2)
     found = answers(qwen3[2], [Wanted(i, p, (1, 2)) for i, p in enumerate(given)], Filters(1.3, top_k=60))
-    for (i, _), one in found.items():
-        text = jnp.asarray([[*given[i], *one.tokens]])
-        at = jnp.arange(text.shape[1])[None]
-        hidden, _ = model(text, at, Visible.of(jnp.ones_like(at), jnp.zeros_like(at)))
-        exact = model.log_probabilities(hidden, at[:, :-1], text[:, 1:])[0, len(given[i]) - 1 :]
-        np.testing.assert_allclose(one.logprobs, exact, atol=2e-5)
+    texts = [[*given[i], *one.tokens] for (i, _), one in found.items()]
+    longest = max(map(len, texts))
+    text = jnp.asarray([one + [0] * (longest - len(one)) for one in texts])
+    real = jnp.asarray([[1] * len(one) + [0] * (longest - len(one)) for one in texts])
+    at = jnp.broadcast_to(jnp.arange(longest), text.shape)
+    hidden, _ = model(text, at, Visible.of(real, jnp.zeros_like(at)))
+    exact = model.log_probabilities(hidden, at[:, :-1], text[:, 1:])
+    for ((i, _), one), row in zip(found.items(), exact):
+        end = len(given[i]) - 1 + len(one.tokens)
+        np.testing.assert_allclose(one.logprobs, row[len(given[i]) - 1 : end], atol=2e-5)
 
 
 @pytest.mark.parametrize("filters", [Filters(), Filters(1.4, top_k=30, top_p=0.9)], ids=str)
@@ -152,7 +169,7 @@ def test_the_batch_grows_for_longer_contexts_and_shrinks_at_the_end(qwen3, monke
     inner = module.decode
 
     def decode(model, cache, rows, *others):
-        seen.append((len(rows.token), cache.slot_k[0].shape[2], int(rows.live.sum())))
+        seen.append((len(rows.token), cache.slot_v[0].shape[2], int(rows.live.sum())))
         return inner(model, cache, rows, *others)
 
     monkeypatch.setattr(module, "decode", decode)
@@ -168,7 +185,7 @@ def test_the_batch_grows_for_longer_contexts_and_shrinks_at_the_end(qwen3, monke
     assert seen[-1][0] == 8
     full = [live for rows, _, live in seen if rows == 32]
     assert np.mean(full[: len(full) // 2]) > 28, "rows that end are given the next answer"
-    alone = answers(qwen3[2], [wanted[4]], SAMPLED, SMALL, max_tokens=9, stop_ids=range(40))
+    alone = answers(qwen3[2], [wanted[4]], SAMPLED, Limits(rows=8, chunk=128), max_tokens=9, stop_ids=range(40))
     assert all(found[key].tokens == one.tokens for key, one in alone.items())
 
 

@@ -6,12 +6,14 @@ import json
 
 import pytest
 
-from toolrm_jax.errors import ConfigError
+from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.evals.best_of_n import from_answers
 from toolrm_jax.synth.grade import NO_ANSWER, NO_REFERENCE, ModelTally, grade, offered_names, reader, warning
 from toolrm_jax.synth.protocol import Answer, Outcome, Prompt, Sampling, requests
 from toolrm_jax.toolcalls.compare import judge
+from toolrm_jax.toolcalls.equality import candidate_key
 from toolrm_jax.toolcalls.render import render_hermes
-from toolrm_jax.toolcalls.types import Call, Context, ErrorType, Message, Reference, Task, Tool
+from toolrm_jax.toolcalls.types import Call, Candidate, Context, ErrorType, Group, Message, Reference, Task, Tool
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS = (Tool("weather.read", "Reads.", SCHEMA), Tool("clock", "Tells.", SCHEMA))
@@ -61,8 +63,21 @@ def test_a_name_that_lost_its_dots_is_the_offered_tool_where_only_one_can_be_mea
 def test_equal_answers_stand_once_and_are_all_counted():
     same = render_hermes(RIGHT)
     group, tally = graded(outcomes(same, same + "\n", render_hermes([Call("weather.read", {"city": "ulm "})]), "no"))
-    assert len(group.candidates) == 2
+    assert [candidate.count for candidate in group.candidates] == [3, 1]
+    assert Group.from_json(group.to_json()) == group
     assert (tally.answers, tally.right, tally.merged) == (4, 3, 2)
+
+
+def test_best_of_n_draws_answers_as_often_as_they_were_given():
+    group, _ = graded(outcomes(*[render_hermes(RIGHT)] * 3, "no"))
+    (samples,) = from_answers([group], candidate_key)
+    assert (samples.counts, samples.drawn) == ((3, 1), 4)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.0, True, "2"])
+def test_a_count_that_is_none_is_refused(count):
+    with pytest.raises(DataError, match=r"count is .*, expected 1 or more"):
+        Candidate.from_json({"text": "no", "count": count})
 
 
 def test_an_answer_of_another_model_like_an_earlier_one_is_merged_into_it():
@@ -70,7 +85,7 @@ def test_an_answer_of_another_model_like_an_earlier_one_is_merged_into_it():
     read = {"m": reader("hermes"), "n": reader("python")}
     some = {"m": outcomes(render_hermes(RIGHT)), "n": outcomes("[weather_read(city='Ulm')]")}
     group = grade(TASK, some, read, tallies)
-    assert [candidate.maker for candidate in group.candidates] == ["model:m"]
+    assert [(candidate.maker, candidate.count) for candidate in group.candidates] == [("model:m", 2)]
     assert tallies["n"].merged == 1
     assert tallies["n"].right == 1
 

@@ -59,6 +59,7 @@ class PatienceConfig:
 
     timeout_s: float = 600.0  # from sending a request to its last byte
     attempts: int = 6  # of one request before it is recorded as failed
+    longest_s: float = 60.0  # between two tries of a request, or of a server that is set aside
     silence_s: float = 1800.0  # without an answer from any server of a model, after which the run ends
     grace_s: float = 10.0  # for requests under way when the run is told to stop
 

@@ -68,7 +68,7 @@ def write_answers(
 
 
 def _answers(group: Group) -> list[Any]:
-    return [group.task.id, [candidate.raw for candidate in group.candidates]]
+    return [group.task.id, [[candidate.raw, candidate.count] for candidate in group.candidates]]
 
 
 def _tables(tallies: dict[str, ModelTally]) -> dict[str, dict[str, dict[str, int]]]:

@@ -148,7 +148,7 @@ def _selectors(
 
 
 def from_answers(groups: Iterable[Group], key: Callable[[Any], Any]) -> list[Samples]:
-    """Samples of groups whose candidates may repeat one another: equal by `key` are one, with their count.
+    """Samples of groups whose candidates may repeat one another: equal by `key` are one, with the sum of their counts.
 
     An answer of a model whose name ends in `greedy` is the greedy one.
     """
@@ -164,7 +164,7 @@ def from_answers(groups: Iterable[Group], key: Callable[[Any], Any]) -> list[Sam
                 places[name] = len(counts)
                 counts.append(0)
                 firsts.append(place)
-            counts[places[name]] += 1
+            counts[places[name]] += candidate.count
             if candidate.maker.endswith("greedy"):
                 greedy = places[name]
         if not counts:

@@ -88,7 +88,7 @@ def token_bytes(config: TrunkConfig, dtype: jnp.dtype) -> int:
 
 @struct.dataclass
 class Cache:
-    """Keys and values, an array per layer: of contexts [P, K, T, H] and of answers [S, K, W, H]."""
+    """Keys and values, an array per layer: of contexts [P, K, H, T] and [P, K, T, H], of answers both [S, K, W, H]."""
 
     slot_k: tuple[Array, ...]
     slot_v: tuple[Array, ...]
@@ -112,25 +112,25 @@ class Rows:
 
 def new_cache(config: TrunkConfig, sizes: Sizes, dtype: jnp.dtype) -> Cache:
     """An empty one. Zeros, not garbage: what is hidden is still multiplied by an exact zero."""
-    layers, heads, width = config.num_hidden_layers, config.num_key_value_heads, config.head_dim
-    many = lambda count, length: tuple(  # noqa: E731
-        jnp.zeros((count, heads, length, width), dtype) for _ in range(layers)
+    heads, width = config.num_key_value_heads, config.head_dim
+    many = lambda *shape: tuple(jnp.zeros(shape, dtype) for _ in range(config.num_hidden_layers))  # noqa: E731
+    own = (sizes.rows, heads, sizes.window, width)
+    return Cache(
+        many(sizes.slots, heads, width, sizes.slot), many(sizes.slots, heads, sizes.slot, width), many(*own), many(*own)
     )
-    slot, own = (sizes.slots, sizes.slot), (sizes.rows, sizes.window)
-    return Cache(many(*slot), many(*slot), many(*own), many(*own))
 
 
 @functools.partial(jax.jit, static_argnames="sizes")
 def resized(cache: Cache, rows: Int[Array, " S"], slots: Int[Array, " P"], sizes: Sizes) -> Cache:
     """The cache with other sizes: these of its rows and slots, in this order. Windows keep their length."""
 
-    def slot(x: Array) -> Array:
-        kept = x[slots][:, :, : sizes.slot]
-        return jnp.pad(kept, ((0, 0), (0, 0), (0, sizes.slot - kept.shape[2]), (0, 0)))
+    def slot(x: Array, axis: int) -> Array:
+        kept = jax.lax.slice_in_dim(x[slots], 0, min(x.shape[axis], sizes.slot), axis=axis)
+        return jnp.pad(kept, [(0, sizes.slot - kept.shape[axis] if a == axis else 0) for a in range(4)])
 
-    of = lambda change, arrays: tuple(map(change, arrays))  # noqa: E731
-    own = lambda x: x[rows]  # noqa: E731
-    return Cache(of(slot, cache.slot_k), of(slot, cache.slot_v), of(own, cache.own_k), of(own, cache.own_v))
+    keys, values = (tuple(slot(x, axis) for x in kept) for kept, axis in ((cache.slot_k, 3), (cache.slot_v, 2)))
+    own_k, own_v = (tuple(x[rows] for x in kept) for kept in (cache.own_k, cache.own_v))
+    return Cache(keys, values, own_k, own_v)
 
 
 @functools.partial(jax.jit, donate_argnames="cache")
@@ -139,22 +139,25 @@ def prefill(model: Decoder, cache: Cache, tokens: Int[Array, " C"], slot: Array,
 
     What the rest leaves in the slot lies beyond the context's length and is never seen.
     """
-    cache = Cache(*map(list, (cache.slot_k, cache.slot_v, cache.own_k, cache.own_v)))
+    slot_k, slot_v = list(cache.slot_k), list(cache.slot_v)
 
     def attention(layer: int) -> Attention:
         def attend(q: Array, k: Array, v: Array) -> Array:
-            here = []
-            for kept, new in ((cache.slot_k, k), (cache.slot_v, v)):
-                new_KCH = new[0].swapaxes(0, 1).astype(kept[layer].dtype)
-                kept[layer] = jax.lax.dynamic_update_slice(kept[layer], new_KCH[None], (slot, 0, start, 0))
-                here.append(jax.lax.dynamic_index_in_dim(kept[layer], slot, keepdims=False))
+            k_KHC, v_KCH = k[0].transpose(1, 2, 0), v[0].swapaxes(0, 1)
+            slot_k[layer] = _put(slot_k[layer], k_KHC, (slot, 0, 0, start))
+            slot_v[layer] = _put(slot_v[layer], v_KCH, (slot, 0, start, 0))
+            here = (jax.lax.dynamic_index_in_dim(x[layer], slot, keepdims=False) for x in (slot_k, slot_v))
             return attend_chunk(q, *here, start)
 
         return attend
 
     at = jnp.arange(len(tokens))
     _hidden(model, tokens, start + at, at < real, attention)
-    return Cache(*map(tuple, (cache.slot_k, cache.slot_v, cache.own_k, cache.own_v)))
+    return cache.replace(slot_k=tuple(slot_k), slot_v=tuple(slot_v))
+
+
+def _put(cache: Array, new: Array, at: tuple[Array | int, ...]) -> Array:
+    return jax.lax.dynamic_update_slice(cache, new[None].astype(cache.dtype), at)
 
 
 @functools.partial(jax.jit, static_argnames=("filters", "steps"), donate_argnames="cache")

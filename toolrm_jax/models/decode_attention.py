@@ -4,6 +4,8 @@ An answer stands in a row of the batch, its context in a slot. A slot has lanes,
 it at a time: queries are gathered by slot and lane, so that a context's keys are read once a step for all its answers,
 and given back to the rows. Both parts are one softmax, joined by their greatest score and sums.
 
+Keys of slots lie with their tokens last, as the product with queries reads them: a CPU takes half the time so.
+
 Shape letters: S rows, P slots, R lanes of a slot, T tokens of a slot, W tokens of a row's window, N heads, K key-value
 heads, G = N // K, H head_dim, C tokens of a chunk.
 """
@@ -33,7 +35,7 @@ class Seats:
 
 def attend_shared(
     q: Float[Array, "1 S N H"],
-    slot_k: Float[Array, "P K T H"],
+    slot_k: Float[Array, "P K H T"],
     slot_v: Float[Array, "P K T H"],
     own_k: Float[Array, "S K W H"],
     own_v: Float[Array, "S K W H"],
@@ -49,7 +51,7 @@ def attend_shared(
     G = N // K
     q_SKGH = (q[0] * H**-0.5).reshape(S, K, G, H)
     q_PKLH = q_SKGH[seats.row].swapaxes(1, 2).reshape(P, K, R * G, H)
-    there = (jnp.arange(slot_k.shape[2]) < seats.length[:, None])[:, None, None]
+    there = (jnp.arange(slot_v.shape[2]) < seats.length[:, None])[:, None, None]
     parts = _partial(q_PKLH, slot_k, slot_v, there)
     sums_SKGH, top_SKG, total_SKG = (_to_rows(part, seats, R, G) for part in parts)
     own_SKGH, own_top, own_total = _by_vectors(q_SKGH, own_k, own_v, own[:, None, None])
@@ -60,8 +62,8 @@ def attend_shared(
 
 
 def _partial(q: Array, k: Array, v: Array, visible: Array) -> tuple[Array, Array, Array]:
-    """Of queries [b, K, L, H] over keys [b, K, T, H]: weighted sums, greatest score, sum of weights; float32."""
-    scores = jnp.einsum("bklh,bkth->bklt", q, k, preferred_element_type=jnp.float32)
+    """Of queries [b, K, L, H] over keys [b, K, H, T]: weighted sums, greatest score, sum of weights; float32."""
+    scores = jnp.einsum("bklh,bkht->bklt", q, k, preferred_element_type=jnp.float32)
     scores = jnp.where(visible, scores, HIDDEN)
     top = jnp.max(scores, axis=-1)
     weights = jnp.exp(scores - top[..., None])
@@ -70,7 +72,7 @@ def _partial(q: Array, k: Array, v: Array, visible: Array) -> tuple[Array, Array
 
 
 def _by_vectors(q: Array, k: Array, v: Array, visible: Array) -> tuple[Array, Array, Array]:
-    """As `_partial`, for few queries a key: without matrix products, which so small take a CPU twice the time."""
+    """As `_partial` with keys [b, K, T, H], for few queries a key: without matrix products, so small slow on a CPU."""
     scores = jnp.sum(q[:, :, :, None].astype(jnp.float32) * k[:, :, None].astype(jnp.float32), axis=-1)
     scores = jnp.where(visible, scores, HIDDEN)
     top = jnp.max(scores, axis=-1)
@@ -87,14 +89,14 @@ def _to_rows(x: Array, seats: Seats, lanes: int, group: int) -> Array:
 
 
 def attend_chunk(
-    q: Float[Array, "1 C N H"], k: Float[Array, "K T H"], v: Float[Array, "K T H"], start: Int[Array, ""]
+    q: Float[Array, "1 C N H"], k: Float[Array, "K H T"], v: Float[Array, "K T H"], start: Int[Array, ""]
 ) -> Float[Array, "1 C N H"]:
     """What tokens start ... start + C - 1 of a context read in it; it holds their own keys already."""
     _, C, N, H = q.shape
     K = k.shape[0]
     G = N // K
     q_KLH = (q[0] * H**-0.5).reshape(C, K, G, H).swapaxes(0, 1).reshape(1, K, C * G, H)
-    seen_CT = jnp.arange(k.shape[1]) <= (start + jnp.arange(C))[:, None]
+    seen_CT = jnp.arange(v.shape[1]) <= (start + jnp.arange(C))[:, None]
     sums, _, total = _partial(q_KLH, k[None], v[None], jnp.repeat(seen_CT, G, axis=0))
     out_KLH = (sums / total[..., None])[0]
     return out_KLH.reshape(K, C, G, H).swapaxes(0, 1).reshape(1, C, N, H).astype(v.dtype)

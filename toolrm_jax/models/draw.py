@@ -49,16 +49,18 @@ def draw(
 ) -> tuple[Int[Array, " S"], Float[Array, " S"]]:
     """A token of each row, and its log-probability in the model's own distribution (temperature 1, no filter)."""
     logits = logits.astype(jnp.float32)
-    S, V = logits.shape
+    V, top_S1 = logits.shape[1], jnp.max(logits, axis=-1, keepdims=True)
     # A row as blocks: sums over them run along the blocks, so that a CPU adds whole vectors.
-    shifted_SbB = _blocks(logits - jnp.max(logits, axis=-1, keepdims=True))
+    shifted_SbB = _blocks(logits - top_S1)
     if filters.temperature == 0:
         index = jnp.where(shifted_SbB == 0, jnp.arange(shifted_SbB[0].size).reshape(shifted_SbB.shape[1:]), V)
         token = jnp.min(index, axis=(1, 2))
     else:
         weights_SbB = jnp.exp(shifted_SbB / filters.temperature)
         token = _at(filtered(weights_SbB, filters), uniform)
-    chosen = jnp.take_along_axis(shifted_SbB.reshape(S, -1), token[:, None], axis=-1)[:, 0]
+    # Looked up in the logits themselves: were they read by nothing but the maximum and the difference, XLA would fuse
+    # these with the product that makes them, and on a CPU compute it once for each.
+    chosen = (jnp.take_along_axis(logits, token[:, None], axis=-1) - top_S1)[:, 0]
     return token, chosen - jnp.log(_total(jnp.exp(shifted_SbB)))
 
 

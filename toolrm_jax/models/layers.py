@@ -121,7 +121,9 @@ class Layer(Declared):
             q_BTNH = rms_norm(q_BTNH, self.q_norm[...], self.config.rms_norm_eps)
             k_BTKH = rms_norm(k_BTKH, self.k_norm[...], self.config.rms_norm_eps)
         out_BTNH = attention(rotate(q_BTNH, cos, sin), rotate(k_BTKH, cos, sin), v_BTKH)
-        return self.linear("o", "btnh,nhd->btd", out_BTNH)
+        # einsum sums over letters in the order of the alphabet: with n for the heads, which come before h in memory,
+        # the weight and what it is multiplied by would both be copied.
+        return self.linear("o", "btgh,ghd->btd", out_BTNH)
 
     def project(self, x: Array, name: str) -> Array:
         """Queries, keys or values: [B, T, heads, H]."""

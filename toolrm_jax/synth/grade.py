@@ -138,11 +138,12 @@ def grade(
 ) -> Group | str:
     """The group of a task with every distinct answer of every model, or why there is none.
 
-    outcomes: by model. The first of equal answers stays, in the order of models and samples. Every answer is counted.
+    outcomes: by model. The first of equal answers stays, in the order of models and samples, with their count.
     """
     if task.reference is None:
         return NO_REFERENCE
     kept: dict[Hashable, tuple[Candidate, Verdict]] = {}
+    counts: Counter[Hashable] = Counter()
     for model, some in outcomes.items():
         members = [
             _judged(task, dataclasses.replace(readers[model](task, one.answer), maker=f"model:{model}"))
@@ -154,7 +155,11 @@ def grade(
             key = candidate_key(member[0])
             tallies[model].merged += key in kept
             kept.setdefault(key, member)
-    return Group(task, *zip(*kept.values())) if kept else NO_ANSWER
+            counts[key] += 1
+    if not kept:
+        return NO_ANSWER
+    counted = tuple(dataclasses.replace(candidate, count=counts[key]) for key, (candidate, _) in kept.items())
+    return Group(task, counted, tuple(verdict for _, verdict in kept.values()))
 
 
 def _judged(task: Task, candidate: Candidate) -> tuple[Candidate, Verdict]:

@@ -227,7 +227,8 @@ class Candidate(Record):
     """One answer to a context: calls, or text where there are none.
 
     `maker` says who made it: `reference`, `rule:<mistake>` or `model:<name>`. `raw` is the text as the
-    model wrote it and `fault` why that text is not a set of calls, where it is not one.
+    model wrote it and `fault` why that text is not a set of calls, where it is not one. `count`: of how many equal
+    answers it is the first, where they were sampled.
     """
 
     calls: tuple[Call, ...] = ()
@@ -235,6 +236,11 @@ class Candidate(Record):
     maker: str = ""
     raw: str | None = None
     fault: str | None = None
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if type(self.count) is not int or self.count < 1:
+            raise DataError(f"Candidate: count is {self.count!r}, expected 1 or more")
 
     @classmethod
     def _read(cls, name: str, value: Any) -> Any:
