@@ -80,7 +80,8 @@ typed c "$python" -m venv environment
 typed c environment/bin/python -m pip install --quiet --disable-pip-version-check "${torch[@]}"
 typed c environment/bin/python -m pip install --quiet --disable-pip-version-check transformers jinja2
 
-# The lines of the model card, over every candidate of the example.
+# The lines of the model card, over every candidate of the example. Python gets -I, since the clone beside the script is a
+# folder of the name toolrm_jax.
 ((DRY_RUN)) || cat >score.py <<'END'
 import importlib.util
 import json
@@ -104,7 +105,7 @@ for candidate, ours in zip(line["candidates"], scores["scores"], strict=True):
     print(f"transformers {theirs:.5f}, toolrm score {ours:.5f}")
     assert abs(theirs - ours) < 1e-3, "the folder does not score elsewhere as it does here"
 END
-typed c environment/bin/python score.py elsewhere toolrm_jax/runs/quickstart/example.jsonl toolrm_jax/scores.jsonl
+typed c environment/bin/python -I score.py elsewhere toolrm_jax/runs/quickstart/example.jsonl toolrm_jax/scores.jsonl
 
 ((!DRY_RUN)) || exit 0
 declare -A ways=(

@@ -46,5 +46,5 @@ def test_the_strangers_path_is_clean_and_dry_it_prints_each_command_and_makes_no
     done = subprocess.run([script, "--dry-run"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("+ make quickstart") == 2
-    assert "+ environment/bin/python score.py elsewhere" in done.stderr
+    assert "+ environment/bin/python -I score.py elsewhere" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -99,7 +99,7 @@ def test_an_answer_depends_on_its_context_and_seed_alone(qwen3):
     others = {
         "in another order": answers(model, wanted[::-1], SAMPLED, Limits(rows=16, chunk=128)),
         "in more rows": answers(model, wanted, SAMPLED, Limits(rows=64, chunk=128)),
-        "with few in a wave": answers(model, wanted, SAMPLED, Limits(rows=8, chunk=48, wave=2)),
+        "with few in a wave": answers(model, wanted, SAMPLED, Limits(rows=8, chunk=64, wave=2)),
         "several steps at a time": answers(model, wanted, SAMPLED, Limits(rows=16, chunk=128, steps=5)),
         "in little memory": answers(model, wanted, SAMPLED, Limits(rows=16, chunk=128, cache_gib=2.5e-4)),
         "alone": answers(model, [wanted[7]], SAMPLED, Limits(rows=8, chunk=128)),

@@ -114,6 +114,7 @@ def test_a_run_killed_then_stopped_by_a_signal_equals_one_left_alone_bit_for_bit
     assert_same_bits(tmp_path / "straight", tmp_path / "killed", 20)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_as_many_devices_bit_for_bit(tmp_path):
     short = {"mesh": {"data": 2}, "settings": {"steps": 4, "evaluate_every": 2, "save_every": 2}}
     assert survive(tmp_path / "one", short | {"devices": 2}) == [[0]]

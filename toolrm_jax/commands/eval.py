@@ -48,6 +48,7 @@ ABOUT = {
     HAND_RULE.name: "schema check, and what arguments and conversation have in common; no model",
     SUM: "log p(answer | context) under the untrained backbone",
     MEAN: "the same per token",
+    f"{REWARD_MODEL} + {HAND_RULE.name}": "both, z-scored and added",
     f"{MEAN} + {HAND_RULE.name}": "both, z-scored and added",
 }
 
@@ -121,11 +122,14 @@ def evaluate(config: Config, folder: Path | None = None) -> list[Judged]:
     if config.model is None:
         raise ConfigError("eval: model is not given; name an exported folder or a run's")
     folder = folder or Path(config.output) / "scores"
-    judges = [_trained(open_reward_model(config.model), config, folder), *without_model(config.seed), HAND_RULE]
+    trained = _trained(open_reward_model(config.model), config, folder)
+    judges = [trained, *without_model(config.seed), HAND_RULE]
+    if config.hand_weight:
+        judges.insert(1, with_hand_rule(trained, config.hand_weight))
     if config.backbone:
         where = backbone(config.backbone, Path(config.output) / "backbone")
         total, mean = likelihoods(open_folder(where)[0], config.compute_dtype, folder)
-        judges += [total, mean, with_hand_rule(mean)]
+        judges += [total, mean, with_hand_rule(mean, config.hand_weight)]
     return [_judge(name, groups, real, note, judges) for name, groups, real, note in benchmarks]
 
 

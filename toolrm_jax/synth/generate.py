@@ -163,7 +163,7 @@ class _Run:
         rows = self.limits.rows if not self.exhausted else min(self.limits.rows, max(8, _power_of_two(left)))
         while True:
             # Twice the slots that full ones would need: answers of a context end one by one, the last holds its slot.
-            count = min(rows, max(slots, -(-2 * rows // min(self.lanes, self.answers))))
+            count = min(rows, _power_of_two(max(slots, -(-2 * rows // min(self.lanes, self.answers)))))
             sizes = Sizes(rows, count, self.lanes, slot, self.window)
             needed = sizes.cache_bytes(self.model.config, self.model.dtype) / 2**30
             if needed <= self.limits.cache_gib:
