@@ -14,7 +14,8 @@ def keep_freed_memory() -> None:
 
     XLA takes the memory of a step from malloc and gives it back after it, and glibc returns such large pieces to the
     system. So each step would touch every page of them for the first time: a tenth to a third of its time.
-    One arena, since only the first one can hold pieces over 64 MiB.
+    One arena, since only the first one can hold pieces over 64 MiB. A piece that does not fit where the last one was
+    is new all the same; large pages help there, which only the environment can ask for (docs/quickstart_recipe.md).
     """
     if not sys.platform.startswith("linux"):
         return
