@@ -12,6 +12,7 @@ cut over all devices; of the meshes of a slice (`variants`) the first that fits 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 from collections.abc import Iterator
@@ -21,11 +22,12 @@ from typing import Any
 import chz
 
 from toolrm_jax.commands import plan as planning
-from toolrm_jax.commands.plan_search import Config, memory_floor
+from toolrm_jax.commands.plan import Config
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.parallel.mesh import MeshConfig
 from toolrm_jax.parallel.rules import AXES
 from toolrm_jax.parallel.topology import CHIPS, Topology, has_libtpu, slices_of
+from toolrm_jax.train.floor import Floor
 
 MODELS = ("Qwen2.5-1.5B", "Qwen2.5-7B", "Qwen2.5-14B", "Qwen3-4B", "Qwen3-8B", "Qwen3-30B-A3B")
 LENGTHS = (4096, 16384)
@@ -82,7 +84,13 @@ def planned(model: str, where: Topology, length: int, sizes: dict[str, int]) -> 
 
 def floor(config: Config, sizes: dict[str, int]) -> float:
     """Bytes that a device needs at least: weights, moments, gradients, and the input of every layer."""
-    return memory_floor(config, planning.shape_of(config.model), sizes, 1, "full")
+    return floors(config.model).bytes(config.train, sizes)
+
+
+@functools.cache
+def floors(model: str) -> Floor:
+    """Those of a model, whatever the mesh and the rows."""
+    return Floor.of(planning.any_run(), planning.shape_of(model))
 
 
 def tried(model: str, where: Topology, length: int, sizes: dict[str, int]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import jax
@@ -147,3 +148,12 @@ def test_an_unknown_preset_is_refused_with_the_nearest():
         preset("Qwen3-9B")
     with pytest.raises(ModelError, match=r"no preset 'x'; known: SmolLM2-135M"):
         preset("x")
+
+
+def test_a_fresh_language_model_head_gives_logits_of_the_size_that_a_tied_one_gives():
+    """Its inputs are the model's width, whatever the vocabulary: both matrices start alike."""
+    shape = dataclasses.replace(preset("Qwen3-8B"), vocab_size=4096, hidden_size=64, num_hidden_layers=1)
+    assert not shape.tie_word_embeddings
+    model = RewardModel(shape, rngs=nnx.Rngs(0))
+    for matrix in (model.lm_head[...], model.trunk.embedding[...]):
+        assert float(matrix.std()) == pytest.approx(0.02, rel=0.02)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).with_name("eight_devices.py")
-QUICK = ("data 2, fsdp 4", "fsdp 2, tensor 2, context 2", "fsdp 2, expert 4")
+QUICK = ("data 2, fsdp 4", "fsdp 2, tensor 2, context 2", "fsdp 2, context 4", "fsdp 2, expert 4")
 
 
 def told(*cases: str) -> dict:
@@ -43,7 +43,7 @@ def test_loss_and_gradients_equal_those_of_one_device(quick, name):
 @pytest.mark.slow
 def test_loss_and_gradients_equal_those_of_one_device_on_every_mesh():
     cases = told()["cases"]
-    assert len(cases) == 10
+    assert len(cases) == 11
     for case in cases.values():
         check(case)
 

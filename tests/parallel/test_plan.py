@@ -6,25 +6,34 @@ Stored figures are GiB of a chip, by libtpu 0.0.51. They change with the model's
 from __future__ import annotations
 
 import json
-import math
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import chz
+import jax
 import pytest
 
 from toolrm_jax.cli import main
 from toolrm_jax.commands import plan as planning
-from toolrm_jax.commands import plan_process, plan_search
-from toolrm_jax.errors import ConfigError
+from toolrm_jax.commands import plan_process
+from toolrm_jax.commands.settings import config_names, load_config
+from toolrm_jax.errors import ConfigError, ModelError
 from toolrm_jax.models.config import TrunkConfig
+from toolrm_jax.models.lora import LoraConfig, adapter_values
+from toolrm_jax.models.presets import preset
 from toolrm_jax.parallel.estimate import Group
-from toolrm_jax.parallel.mesh import MeshConfig
+from toolrm_jax.parallel.hlo import IN_LAYERS, IN_LOOP, ONCE
+from toolrm_jax.parallel.mesh import MeshConfig, arrange
 from toolrm_jax.parallel.rules import AXES
 from toolrm_jax.parallel.shardings import gathered_sizes
 from toolrm_jax.parallel.topology import has_libtpu, parse
+from toolrm_jax.train import ahead
+from toolrm_jax.train.abstract import AbstractRun
 from toolrm_jax.train.config import ModelConfig
+from toolrm_jax.train.loss import LossWeights
+from toolrm_jax.train.speed import step_speed
 
 tpu = pytest.mark.skipif(not has_libtpu(), reason="libtpu, the TPU's compiler, is not installed (extra `plan`)")
 GIB = 2**30
@@ -68,12 +77,12 @@ def tiny_plan(tiny) -> planning.Plan:
         return planning.plan(config(tiny, "v5e:2x2", 4, 128))
 
 
-def sent(made: planning.Plan, kind: str = "", dtype: str = "", within: bool | None = None) -> tuple[int, int]:
+def sent(made: planning.Plan, kind: str = "", dtype: str = "", layers: bool | None = None) -> tuple[int, int]:
     """How many collectives run in a step, and their bytes: of all kinds, dtypes and places, or those named."""
     rows = [
         (count, size)
         for of_kind, of_dtype, place, count, size in made.answer["collectives"]
-        if kind in ("", of_kind) and of_dtype.startswith(dtype) and within in (None, place)
+        if kind in ("", of_kind) and of_dtype.startswith(dtype) and layers in (None, place == IN_LAYERS)
     ]
     return sum(count for count, _ in rows), sum(size for _, size in rows)
 
@@ -93,7 +102,7 @@ def test_without_libtpu_it_shows_all_but_the_memory_and_says_so(without_libtpu, 
 def test_a_plan_counts_the_collectives_of_every_layer(tiny_plan):
     made = tiny_plan
     assert made.answer["mesh"]["fsdp"] == 4
-    gathers, size = sent(made, "all-gather", within=True)
+    gathers, size = sent(made, "all-gather", layers=True)
     # Seven matrices of a layer are gathered going forward, and seven again going back.
     assert gathers >= 5 * 14
     layer = sum(n for n in (64 * 64, 64 * 32, 64 * 32, 64 * 64, 3 * 64 * 128))
@@ -108,17 +117,27 @@ from toolrm_jax.models.placement import constrain
 
 scan = trunk.Trunk.scan
 
-def gathered_first(self, stack, *rest):
-    stack.gate.set_value(constrain(stack.gate[...], None, None, None))
-    return scan(self, stack, *rest)
+def gathered_first(self, stack, x, *rest):
+    # Of each part's own hidden states, or the compiler takes it out of the loop over parts.
+    gate = constrain(stack.gate[...] + 0 * x[0, 0, 0], "layers", "hidden", "mlp")
+    stack.gate.set_value(constrain(gate, None, None, None))
+    return scan(self, stack, x, *rest)
 
 trunk.Trunk.scan = gathered_first
 plan_process.main()
 """
 
 
-def test_a_weight_that_is_gathered_before_the_layer_loop_is_named(without_libtpu, tiny, monkeypatch, capsys):
-    """The model made worse on purpose: all layers of one weight whole on every device, before the loop runs."""
+@pytest.mark.parametrize(
+    ("accumulate", "turns", "place"), [pytest.param(1, 1, ONCE, marks=pytest.mark.slow), (2, 2, IN_LOOP)]
+)
+def test_a_weight_that_is_gathered_before_the_layer_loop_is_named(
+    without_libtpu, tiny, monkeypatch, accumulate, turns, place
+):
+    """The model made worse on purpose: all layers of one weight whole on every device, before the loop runs.
+
+    In several parts that is in a loop too, and no loop over layers.
+    """
 
     def compiled(job: dict) -> dict:
         command = [sys.executable, "-W", "ignore", "-c", MUTANT]
@@ -127,12 +146,15 @@ def test_a_weight_that_is_gathered_before_the_layer_loop_is_named(without_libtpu
         return json.loads(answer.removeprefix(plan_process.MARK))
 
     monkeypatch.setattr(plan_process, "compiled", compiled)
-    made = planning.plan(config(tiny, "v5e:2x2", 4, 128))
-    assert [(name, size) for name, size, _ in made.answer["gathered_outside"]] == [
-        ("gate of 5 layers", 5 * 64 * 128 * 4)
-    ]
-    text = "\n".join(planning.lines(config(tiny, "v5e:2x2", 4, 128), made))
-    assert "weights gathered outside the layer loop:\n    gate of 5 layers, 0.000 GiB by " in text
+    wanted = config(tiny, "v5e:2x2", 4 * accumulate, 128)
+    wanted = chz.replace(wanted, train=chz.replace(wanted.train, accumulate=accumulate))
+    made = planning.plan(wanted)
+    size = 5 * 64 * 128 * 4
+    assert [told[:3] for told in made.answer["gathered_outside"]] == [["gate of 5 layers", turns, size]]
+    of_place = [bytes for kind, _, where, _, bytes in made.answer["collectives"] if where == place]
+    assert sum(of_place) >= turns * size
+    text = "\n".join(planning.lines(wanted, made))
+    assert f"weights gathered outside the layer loop:\n    gate of 5 layers, {turns} x 0.000 GiB by " in text
     assert "no weight is gathered" not in text
 
 
@@ -156,8 +178,8 @@ def test_hidden_states_of_the_lookup_are_exchanged_and_never_gathered(without_li
     made = planning.plan(config(tiny, "v5e:2x2", 4, 128, **mesh))
     # One row's hidden states are 128 x 64; beside them vectors and token ids go about.
     kinds = [("all-gather", "f"), ("all-gather", "bf"), ("collective-permute", "")]
-    assert sum(sent(made, kind, dtype, within=False)[1] for kind, dtype in kinds) < 64 * 64
-    assert sent(made, "all-to-all", within=False)[0] >= 2 * (1 + ("context" in mesh))
+    assert sum(sent(made, kind, dtype, layers=False)[1] for kind, dtype in kinds) < 64 * 64
+    assert sent(made, "all-to-all", layers=False)[0] >= 2 * (1 + ("context" in mesh))
 
 
 def test_a_score_step_needs_no_optimiser_and_sends_less(without_libtpu, tiny, tiny_plan):
@@ -192,6 +214,19 @@ def test_a_score_step_needs_no_optimiser_and_sends_less(without_libtpu, tiny, ti
             ["topology=v6e:2x2", "model=Qwen3-8B", "train.mesh.context=4", "train.data.row_length=4098"],
             "mesh.context=4: rows of 4098 tokens do not divide over it; the nearest that works is mesh.context=2",
         ),
+        (["topology=v6e:2x2", "model=Qwen3-8B", "train.accumulate=0"], "accumulate=0: expected a positive whole"),
+        (
+            ["topology=v6e:2x2", "model=Qwen3-8B", "train.accumulate=3"],
+            "accumulate=3: data.rows=8 do not divide into so many parts",
+        ),
+        (
+            ["topology=v6e:2x2", "model=Qwen3-8B", "train.data.rows=6", "train.accumulate=3"],
+            "data.rows=6: those of each of accumulate=3 parts do not divide over 4 .* works is data.rows=12",
+        ),
+        (
+            ["topology=v6e:2x2", "model=Qwen3-8B", "train.model.frozen_layers=40"],
+            "frozen_layers=40: the model has 36 layers; the nearest that works is model.frozen_layers=36",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_one_line(without_libtpu, words, says, capsys):
@@ -211,42 +246,122 @@ def test_an_experiments_config_can_be_planned():
     assert planning.Config.of_experiment(object()) is None
 
 
+PLANNED = [name for name in config_names() if planning.Config.of_experiment(load_config(name, object)) is not None]
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_every_training_config_names_a_model_that_can_be_planned(name):
+    found = planning.Config.of_experiment(load_config(name, object))
+    model = found.model or found.train.model.path
+    assert planning.shape_of(model, found.train.model.layers).num_hidden_layers > 0
+
+
+def test_published_variants_of_a_shape_are_known_by_it():
+    names = {
+        "Qwen/Qwen3-4B-Thinking-2507": "Qwen3-4B",
+        "Qwen/Qwen3-4B-Instruct-2507": "Qwen3-4B",
+        "Qwen/Qwen3-8B-Base": "Qwen3-8B",
+        "Qwen/Qwen2.5-Coder-7B-Instruct": "Qwen2.5-7B",
+        "Qwen/Qwen2.5-Coder-14B": "Qwen2.5-14B",
+        "Qwen/Qwen3-30B-A3B-Instruct-2507": "Qwen3-30B-A3B",
+        "smollm2-135m": "SmolLM2-135M",
+    }
+    for name, shape in names.items():
+        assert planning.shape_of(name) == preset(shape)
+    for unlike in ("Qwen/Qwen3-Embedding-4B", "Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen3-4B-Instruct-2507-FP8"):
+        with pytest.raises(ModelError, match="no preset"):
+            planning.shape_of(unlike)
+
+
 def test_a_group_counts_the_keys_that_its_tokens_see():
     """A context of 3 and two answers of 2: 1 + 2 + 3, and twice 4 + 5."""
     assert Group(3, 2).tokens == 7
     assert Group(3, 2).keys == pytest.approx((6 + 2 * 9) / 7)
 
 
-def test_search_ranks_only_what_divides_and_could_fit():
-    wanted = plan_search.Config(model="Qwen3-8B", topology="v5e:4x4")
-    shape, where = planning.shape_of("Qwen3-8B"), parse("v5e:4x4")
-    found = list(plan_search.choices(wanted, shape, where))
-    assert found
-    for choice in found:
-        assert math.prod(choice.sizes.values()) == 16
-        assert choice.floor <= where.chip.hbm
-    # 8.2 billion weights of 16 bytes (weight, two moments, gradient) do not go into 4 chips of 15.75 GiB.
-    assert not list(plan_search.choices(wanted, shape, parse("v5e:2x2")))
-    with pytest.raises(ConfigError, match="weights and optimiser alone exceed its memory"):
-        plan_search.search(chz.replace(wanted, topology="v5e:2x2"))
+def peak_of_v5e() -> SimpleNamespace:
+    return SimpleNamespace(platform="tpu", device_kind="TPU v5 lite")
 
 
-def test_search_compiles_the_best_ranked_and_keeps_the_fastest_that_fits(monkeypatch):
-    tried = []
+@pytest.mark.parametrize(
+    ("changes", "answers", "predicted"),
+    [
+        ({}, 2, 0.0),
+        ({"model": {"lora": LoraConfig(rank=16)}}, 2, 0.0),
+        ({"model": {"frozen_layers": 8}}, 2, 0.0),
+        ({"loss": LossWeights(next_token=0.5)}, 2, 64 / (1024 + 2 * 64)),
+        ({"task": "sft"}, 1, 64 / (1024 + 64)),
+        ({"task": "sft", "model": {"lora": LoraConfig(rank=16)}}, 1, 64 / (1024 + 64)),
+    ],
+)
+def test_a_plan_counts_the_work_that_a_run_of_it_reports(monkeypatch, changes, answers, predicted):
+    """The share of the peak that a run logs, times the peak: both count with adapters, frozen layers and logits."""
+    wanted = config("Qwen2.5-1.5B", "v5e:2x2", 8)
+    changes = changes | {"model": chz.replace(wanted.train.model, **changes.get("model", {}))}
+    wanted = chz.replace(wanted, train=chz.replace(wanted.train, **changes))
+    shape, tokens, group = planning.shape_of("Qwen2.5-1.5B"), 8 * 4096, Group(1024, 64, answers)
+    adapters = adapter_values(AbstractRun.of(wanted.train, shape).params)
+    assert bool(adapters) == bool(wanted.train.model.lora.rank)
+    run = step_speed(
+        shape,
+        wanted.train.model.frozen_layers,
+        adapters,
+        2.0,
+        tokens,
+        8.0,
+        group.keys * tokens,
+        predicted * tokens,
+        [peak_of_v5e()] * 4,
+    )
+    work = planning.estimated(wanted, parse("v5e:2x2"), shape, 0, 0)
+    assert work.flops_per_token == pytest.approx(run["mfu"] * 2.0 * 4 * 197e12 / tokens, rel=1e-9)
+    assert work.flops_per_group == pytest.approx(work.flops_per_token * group.tokens)
+    text = "\n".join(planning.lines(wanted, planning.Plan(parse("v5e:2x2"), shape, UNKNOWN, work)))
+    assert ("TFLOPs a pair" in text) == (answers == 2)
+    assert ("TFLOPs a task" in text) == (answers == 1)
 
-    def plan(some):
-        tried.append(some)
-        fits = some.train.model.remat == "full"
-        estimate = planning.estimated(some, parse("v6e:4x4"), planning.shape_of("Qwen3-8B"), [["", "", True, 1, 0]])
-        answer = {"memory": {"fits": fits}, "collectives": []}
-        return planning.Plan(parse("v6e:4x4"), planning.shape_of("Qwen3-8B"), answer, estimate)
 
-    monkeypatch.setattr(planning, "plan", plan)
-    said = []
-    best, choices = plan_search.search(plan_search.Config(model="Qwen3-8B", topology="v6e:4x4", tries=30), said.append)
-    assert len(choices) == len(tried) == len(said) <= 30
-    assert best is None or best[0].remat == "full"
-    assert any(line.startswith("does not fit") for line in said)
+UNKNOWN = {"mesh": {}, "memory": None, "kernels": [], "seconds": 1.0, "cpu_seconds": 1.0}
+UNKNOWN |= {"collectives": [["all-reduce", "f32", ONCE, 1, GIB]], "gathered_outside": []}
+
+
+def test_what_goes_between_slices_is_not_known_without_libtpu():
+    """Of its collectives alone does libtpu say what it sends to other slices."""
+    two, one = parse("v5e:2x2", 2), parse("v5e:2x2")
+    wanted, shape = config("Qwen3-0.6B", "v5e:2x2", 8), planning.shape_of("Qwen3-0.6B")
+    assert planning.sent(two, UNKNOWN) == (2 * GIB, None)
+    assert planning.sent(one, UNKNOWN) == (2 * GIB, 0)
+    known = UNKNOWN | {"memory": {}, "collectives": [["between slices", "bf16", ONCE, 1, GIB]]}
+    assert planning.sent(two, known) == (0, GIB)
+    work = planning.estimated(wanted, two, shape, 2 * GIB, None)
+    assert work.network is None
+    assert work.seconds == max(work.compute, work.links)
+    text = "\n".join(planning.lines(wanted, planning.Plan(two, shape, UNKNOWN, work)))
+    assert "between slices not known" in text
+    assert planning.estimated(wanted, two, shape, 0, GIB).network > 0
+
+
+def test_the_step_that_scores_has_the_rows_that_a_run_judges_at_a_time(without_libtpu, monkeypatch):
+    """A training step of 8 rows in 2 parts has a held-out step of 4."""
+    wanted = config("Qwen3-0.6B", "v5e:2x2", 8)
+    wanted = chz.replace(wanted, train=chz.replace(wanted.train, accumulate=2))
+    shape = planning.shape_of("Qwen3-0.6B")
+    score = chz.replace(wanted, step="score")
+    tokens = [planning.estimated(some, parse("v5e:2x2"), shape, 0, 0).tokens for some in (wanted, score)]
+    assert tokens == [8 * 4096, 4 * 4096]
+    given = []
+
+    def stop(*arguments) -> None:
+        given.append(arguments)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(ahead, "abstract_rows", stop)
+    devices = [SimpleNamespace(platform="cpu", id=0)]
+    monkeypatch.setattr(ahead, "run_mesh", lambda *_, **__: arrange(dict.fromkeys(AXES, 1), jax.devices()[:1]))
+    for step in ("train", "score"):
+        with pytest.raises(ConfigError, match="enough"):
+            ahead.compile_step(wanted.train, shape, devices, step)
+    assert [rows for _, rows, *_ in given] == [8, 4]
 
 
 FIGURES = {
@@ -264,9 +379,9 @@ def check(model: str, topology: str, rows: int, length: int) -> planning.Plan:
     assert memory["optimizer"] == pytest.approx(2 * memory["parameters"], rel=1e-3)
     assert made.answer["gathered_outside"] == []
     assert {"forward_kernel", "dq_kernel", "dkv_kernel"} <= set(made.answer["kernels"]), "the attention kernel is in it"
-    assert sent(made, within=False)[1] < 0.1 * sent(made)[1]
+    assert sent(made, layers=False)[1] < 0.1 * sent(made)[1]
     # Weights are gathered in the dtype of the computation, and their gradients summed in it: norms alone are float32.
-    assert sent(made, dtype="f32", within=True)[1] < 0.01 * sent(made, dtype="bf16", within=True)[1]
+    assert sent(made, dtype="f32", layers=True)[1] < 0.01 * sent(made, dtype="bf16", layers=True)[1]
     return made
 
 

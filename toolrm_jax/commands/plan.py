@@ -22,10 +22,12 @@ from toolrm_jax.train.config import DataConfig, ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
     from toolrm_jax.models.config import TrunkConfig
-    from toolrm_jax.parallel.estimate import Estimate
+    from toolrm_jax.parallel.estimate import Estimate, Group
     from toolrm_jax.parallel.topology import Topology
 
 BASE = None
+# What was trained on, by which a published model is named beside its shape: Qwen3-4B-Thinking-2507.
+VARIANT = re.compile(r"-(Instruct|Thinking|Base|Coder)(-\d{4})?(?=-|$)")
 DOES_NOT_FIT = 1
 GIB = 2**30
 # The share of a layer's forward pass that each policy runs again; `attention` and `dots` keep the costly parts.
@@ -104,31 +106,55 @@ def plan(config: Config) -> Plan:
         "model": dataclasses.asdict(shape),
     }
     answer = compiled(job)
-    return Plan(where, shape, answer, estimated(config, where, shape, answer["collectives"]))
+    return Plan(where, shape, answer, estimated(config, where, shape, *sent(where, answer)))
 
 
-def estimated(config: Config, where: Topology, shape: TrunkConfig, sent: list[list[Any]]) -> Estimate:
-    """The roofline of a step whose collectives are `sent`, rows of (kind, dtype, in the loop, count, bytes)."""
-    from toolrm_jax.parallel.estimate import Group, estimate
+def sent(where: Topology, answer: dict[str, Any]) -> tuple[int, int | None]:
+    """Bytes that a device sends in a step within its slice, and to others; libtpu alone tells the two apart."""
     from toolrm_jax.parallel.hlo import BETWEEN
 
-    train = config.train
+    rows = [(kind, size) for kind, *_, size in answer["collectives"]]
+    # To sum over devices and have the sum everywhere takes a scatter and a gather.
+    within = sum(size * (1 + (kind == "all-reduce")) for kind, size in rows if kind != BETWEEN)
+    known = answer["memory"] is not None or where.slices == 1
+    return within, sum(size for kind, size in rows if kind == BETWEEN) if known else None
+
+
+def estimated(config: Config, where: Topology, shape: TrunkConfig, within: int, between: int | None) -> Estimate:
+    """The roofline of a step that sends so many bytes within a slice and between slices (None: not known)."""
+    from toolrm_jax.models.lora import adapter_count
+    from toolrm_jax.parallel.estimate import estimate
+
+    train, group = config.train, filled(config)
     return estimate(
         shape,
-        Group(config.context, config.response),
+        group,
         where,
-        train.data.rows * train.data.row_length,
-        # To sum over devices and have the sum everywhere takes a scatter and a gather.
-        sum(size * (1 + (kind == "all-reduce")) for kind, *_, size in sent if kind != BETWEEN),
-        sum(size for kind, *_, size in sent if kind == BETWEEN),
+        rows(config) * train.data.row_length,
+        within,
+        between,
         train=config.step == "train",
         frozen_layers=train.model.frozen_layers,
+        adapters=adapter_count(shape, train.model.frozen_layers, train.model.lora),
+        predicted=group.right if train.loss_weights.next_token else 0.0,
         recomputed=RECOMPUTED[train.model.remat],
     )
 
 
+def filled(config: Config) -> Group:
+    """What rows are filled with: pairs, or for a policy each task's right answer alone."""
+    from toolrm_jax.parallel.estimate import Group
+
+    return Group(config.context, config.response, 2 if config.train.task == "reward" else 1)
+
+
+def rows(config: Config) -> int:
+    """Rows of the step: held-out rows are judged as many at a time as a part of a training step has."""
+    return config.train.data.rows if config.step == "train" else config.train.part_rows
+
+
 def shape_of(model: str, layers: int | None = None) -> TrunkConfig:
-    """The shape of a preset, of a hub id whose name is one, or of a model's folder. Raises ModelError."""
+    """The shape of a preset, of a hub id whose name is a variant of one, or of a model's folder. Raises ModelError."""
     from pathlib import Path
 
     from toolrm_jax.models.config import TrunkConfig, read_config
@@ -141,7 +167,7 @@ def shape_of(model: str, layers: int | None = None) -> TrunkConfig:
     if folder.is_dir():
         raw = shortened(read_config(folder), layers, model)
         return TrunkConfig.from_huggingface(raw, str(folder / "config.json"))
-    shape = preset(re.sub(r"-Instruct(-\d{4})?$", "", model.rpartition("/")[2]))
+    shape = preset(VARIANT.sub("", model.rpartition("/")[2]))
     if layers is None:
         return shape
     if not 1 <= layers <= shape.num_hidden_layers:
@@ -156,9 +182,10 @@ def lines(config: Config, made: Plan) -> list[str]:
     mesh = ", ".join(f"{axis} {size}" for axis, size in answer["mesh"].items() if size > 1) or "one device"
     slices = f"{where.slices} slices of " if where.slices > 1 else ""
     kernels = ", ".join(answer["kernels"])
+    parts = f" in {train.accumulate} parts" if config.step == "train" and train.accumulate > 1 else ""
     out = [
-        f"{config.model or train.model.path}: {config.step} step, {train.data.rows} rows of {train.data.row_length} "
-        f"tokens, {train.model.compute_dtype}, remat {train.model.remat}",
+        f"{config.model or train.model.path}: {config.step} step, {rows(config)} rows of {train.data.row_length} "
+        f"tokens{parts}, {train.model.compute_dtype}, remat {train.model.remat}",
         f"{slices}{where.name}: {where.chips} chips; mesh: {mesh}; "
         f"compiled in {answer['seconds']:.0f} s ({answer['cpu_seconds']:.0f} s of CPU)",
         f"attention: {kernels or ('not known, since it does not fit' if made.fits is False else 'plain XLA')}",
@@ -167,25 +194,28 @@ def lines(config: Config, made: Plan) -> list[str]:
         "",
         "bytes that a device sends or gets in a step",
     ]
-    for kind, dtype, within, count, size in answer["collectives"]:
-        place = "in the layer loop" if within else "outside of it"
+    for kind, dtype, place, count, size in answer["collectives"]:
         out.append(f"  {kind:<20} {dtype:<5} {place:<18} {count:>6} x  {size / GIB:9.3f} GiB")
     if answer["gathered_outside"]:
         out.append("  weights gathered outside the layer loop:")
         out += [
-            f"    {name}, {size / GIB:.3f} GiB by {operation}" for name, size, operation in answer["gathered_outside"]
+            f"    {name}, {count} x {size / GIB:.3f} GiB by {operation or 'an operation without a name'}"
+            for name, count, size, operation in answer["gathered_outside"]
         ]
     elif answer["collectives"]:
         out.append("  no weight is gathered outside the layer loop")
     else:
         out.append("  not known, since it does not fit" if made.fits is False else "  nothing")
+    pairs = train.task == "reward"
+    group = "a pair" if pairs else "a task"
     out += [
         "",
-        f"work: {work.flops_per_token / 1e9:.2f} GFLOPs a token, {work.flops_per_group / 1e12:.2f} TFLOPs a pair "
-        f"(context {config.context}, answers of {config.response})",
+        f"work: {work.flops_per_token / 1e9:.2f} GFLOPs a token, {work.flops_per_group / 1e12:.2f} TFLOPs {group} "
+        f"(context {config.context}, {'answers' if pairs else 'answer'} of {config.response})",
     ]
     if made.fits is not False:
-        between = f", between slices {work.network:.2f}" if where.slices > 1 else ""
+        network = "not known" if work.network is None else f"{work.network:.2f}"
+        between = f", between slices {network}" if where.slices > 1 else ""
         out.append(
             f"estimate from published peaks, not measured: at least {work.seconds:.2f} s a step "
             f"(computing {work.compute:.2f}, sending within a slice {work.links:.2f}{between}), "

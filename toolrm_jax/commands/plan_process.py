@@ -80,7 +80,9 @@ def _compile(job: dict[str, Any]) -> dict[str, Any]:
         "seconds": done.seconds,
         "cpu_seconds": done.cpu_seconds,
         "collectives": [[*key, count, size] for key, (count, size) in sorted(totals(found).items())],
-        "gathered_outside": [[name, one.bytes, one.operation] for name, one in gathered_outside(found, weights)],
+        "gathered_outside": [
+            [name, one.runs, one.bytes, one.operation] for name, one in gathered_outside(found, weights)
+        ],
     }
 
 

@@ -31,7 +31,8 @@ def lm_head_weights(config: TrunkConfig) -> dict[str, Weight]:
     """The language-model head, where it is not the embedding."""
     if config.tie_word_embeddings:
         return {}
-    return {"lm_head": Weight((config.vocab_size, config.hidden_size), ("vocab", "hidden"), "lm_head.weight")}
+    shape = config.vocab_size, config.hidden_size
+    return {"lm_head": Weight(shape, ("vocab", "hidden"), "lm_head.weight", "embedding")}
 
 
 class RewardModel(Declared):

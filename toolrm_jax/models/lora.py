@@ -20,6 +20,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from toolrm_jax.errors import ConfigError
+from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.models.declarations import Path
 from toolrm_jax.models.folder import with_values
 from toolrm_jax.models.heads import RewardModel
@@ -84,6 +85,12 @@ def is_adapter(path: Path) -> bool:
 def adapter_values(state: nnx.State) -> int:
     """How many values the adapters of a state have."""
     return sum(variable.get_value().size for path, variable in nnx.to_flat_state(state) if is_adapter(path))
+
+
+def adapter_count(config: TrunkConfig, frozen_layers: int, lora: LoraConfig) -> int:
+    """How many values the adapters of a model of that shape will have; 0 where `lora.rank` is 0."""
+    layers = config.num_hidden_layers - frozen_layers
+    return layers * sum(weight.size for weight in adapter_weights(layer_weights(config), lora).values())
 
 
 def with_adapters(model: RewardModel, lora: LoraConfig, seed: int = 0) -> RewardModel:

@@ -62,8 +62,10 @@ def balance_loss(
 ) -> Float[Array, ""]:
     """E x sum over experts of (choices per token) x (mean probability); k when balanced (Switch, equations 4 to 6).
 
-    Over all real tokens of the step, on every device: balance within each small batch would forbid that experts
-    specialise. Only the probabilities have a gradient.
+    Over all real tokens that are computed at once, on every device: balance within each small batch would forbid that
+    experts specialise. A step in parts has the mean of its parts' losses, which is more than that of all its tokens
+    where the parts choose other experts: the shares of all would be known only after a forward pass over all parts.
+    Only the probabilities have a gradient.
     """
     experts = probabilities.shape[-1]
     tokens = jnp.maximum(jnp.sum(real), 1)

@@ -20,6 +20,9 @@ from toolrm_jax.models.weights import Declared, Weight
 if TYPE_CHECKING:
     from toolrm_jax.models.attention_backend import Backend
 
+LAYERS = "layers"
+"""The name of the loop over layers in profiles and compiled code (`toolrm_jax.parallel.hlo`)."""
+
 
 def trunk_weights(config: TrunkConfig) -> dict[str, Weight]:
     """The weights outside the layers."""
@@ -112,4 +115,6 @@ class Trunk(Declared):
             x, balance = nnx.merge(graph, layer)(x, cos, sin, visible, backend)
             return x, (balance, x if keep else None)
 
-        return jax.lax.scan(rematerialised(body, remat), x, weights)
+        # By this name a compiled step's loop over layers is told from its other loops.
+        with jax.named_scope(LAYERS):
+            return jax.lax.scan(rematerialised(body, remat), x, weights)

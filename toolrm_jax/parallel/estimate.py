@@ -11,7 +11,10 @@ from toolrm_jax.parallel.topology import Topology
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """How rows are filled, to count work: groups of `answers` answers of `response` tokens to `context` tokens."""
+    """How rows are filled, to count work: groups of `answers` answers of `response` tokens to `context` tokens.
+
+    One of the answers is right.
+    """
 
     context: int
     response: int
@@ -29,11 +32,16 @@ class Group:
         answer = self.response * (self.context + (self.response + 1) / 2)
         return (context + self.answers * answer) / self.tokens
 
+    @property
+    def right(self) -> float:
+        """The share of its tokens that are the right answer's: those of the next-token loss."""
+        return self.response / self.tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Seconds that a step takes at least: `compute` at the chips' peak, `links` and `network` at those within a slice
-    and between slices.
+    and between slices (None: not known).
 
     flops_per_token is useful work alone; recomputation (remat) is added for `compute`.
     """
@@ -42,13 +50,13 @@ class Estimate:
     flops_per_group: float
     compute: float
     links: float
-    network: float
+    network: float | None
     tokens: int
 
     @property
     def seconds(self) -> float:
         """As if sending hid wholly behind computing, or the reverse."""
-        return max(self.compute, self.links, self.network)
+        return max(self.compute, self.links, self.network or 0.0)
 
     @property
     def tokens_per_second(self) -> float:
@@ -62,27 +70,32 @@ def estimate(
     topology: Topology,
     tokens: int,
     sent: int,
-    sent_between: int,
+    sent_between: int | None,
     *,
     train: bool,
     frozen_layers: int = 0,
+    adapters: int = 0,
+    predicted: float = 0.0,
     recomputed: float = 0.0,
 ) -> Estimate:
     """The estimate of a step of `tokens` tokens in which each device sends `sent` bytes within its slice, and others
-    to other slices.
+    to other slices (None: not known).
 
+    adapters, predicted: see `flops_per_token`.
     recomputed: the share of the forward pass of trained layers that remat runs twice.
     """
-    useful = flops_per_token(shape, group.keys, train=train, frozen_layers=frozen_layers)
+    useful = flops_per_token(
+        shape, group.keys, train=train, frozen_layers=frozen_layers, predicted=predicted, adapters=adapters
+    )
     again = 0.0
     if train and recomputed:
         trained = (shape.num_hidden_layers - frozen_layers) / shape.num_hidden_layers
-        again = recomputed * trained * flops_per_token(shape, group.keys)
+        again = recomputed * trained * flops_per_token(shape, group.keys, adapters=adapters)
     return Estimate(
         flops_per_token=useful,
         flops_per_group=useful * group.tokens,
         compute=tokens * (useful + again) / (topology.chips * topology.chip.flops),
         links=sent * topology.chip.devices / topology.chip.ici,
-        network=sent_between * topology.chip.devices / topology.chip.dcn,
+        network=None if sent_between is None else sent_between * topology.chip.devices / topology.chip.dcn,
         tokens=tokens,
     )

@@ -1,4 +1,4 @@
-"""What a compiled step sends between devices, read from its HLO: kinds, bytes, and whether inside the layer loop."""
+"""What a compiled step sends between devices, read from its HLO: kinds, bytes, and in which loop."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+from toolrm_jax.models.trunk import LAYERS
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute")
 BETWEEN = "between slices"
 """The kind of what goes to other slices: a send that libtpu hands to the network, as a part of some collective."""
+Place = Literal["in the layer loop", "in another loop", "outside of loops"]
+"""Other loops: over the parts of a step, or over pieces of a language model's logits."""
+IN_LAYERS: Place = "in the layer loop"
+IN_LOOP: Place = "in another loop"
+ONCE: Place = "outside of loops"
 BITS = {"pred": 8, "s4": 4, "u4": 4, "s8": 8, "u8": 8, "s16": 16, "u16": 16, "s32": 32, "u32": 32, "s64": 64, "u64": 64}
 BITS |= {"bf16": 16, "f16": 16, "f32": 32, "f64": 64, "c64": 64}
 
@@ -23,13 +31,15 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _CONSTANT = re.compile(r"[su]32\[\][^ ]* constant\((\d+)\)")
 _OPERATION = re.compile(r'op_name="([^"]*)"')
+# The scan over the layers of a stack, forward as jvp(layers)/while and backward as transpose(jvp(layers))/while.
+_LAYER_LOOP = re.compile(rf'op_name="[^"]*\b{LAYERS}\)*/while"')
 
 
 @dataclass(frozen=True, slots=True)
 class Collective:
     """One collective operation. `bytes` is the largest of what a device gives and gets; `runs` counts its loop's turns.
 
-    shapes: (dtype, dimensions) of each result on one device. within: whether it stands in a loop.
+    shapes: (dtype, dimensions) of each result on one device.
     gathers: whether it puts the devices' parts together: an all-gather, or what a TPU may make of one, an all-reduce of
     arrays that are zero but for the device's own part.
     """
@@ -38,7 +48,7 @@ class Collective:
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
     bytes: int
     runs: int
-    within: bool
+    place: Place
     gathers: bool
     operation: str
 
@@ -58,11 +68,11 @@ def collectives(hlo: str) -> list[Collective]:
     """Every collective of a compiled module. One that the compiler split into pieces (one channel) counts once."""
     computations, entry = _computations(hlo)
     runs: dict[str, int] = defaultdict(int)
-    within: dict[str, bool] = {}
-    _walk(computations, entry, 1, False, runs, within)
+    places: dict[str, Place] = {}
+    _walk(computations, entry, 1, ONCE, runs, places)
     found: dict[object, Collective] = {}
     for name, computation in computations.items():
-        if name not in within:
+        if name not in places:
             continue
         types = {one: kind for one, kind, _, _ in computation.lines}
         for instruction, kind, opcode, rest in computation.lines:
@@ -83,24 +93,24 @@ def collectives(hlo: str) -> list[Collective]:
             written = bool(operands) and all("dynamic-update-slice" in operand for operand in operands)
             gathers = base == "all-gather" or (base == "all-reduce" and written)
             told = operation[1] if operation else ""
-            one = Collective(base, shapes, size, runs[name], within[name], gathers, told)
+            one = Collective(base, shapes, size, runs[name], places[name], gathers, told)
             if key not in found or found[key].bytes < one.bytes:
                 found[key] = one
     return list(found.values())
 
 
-def totals(found: list[Collective]) -> Mapping[tuple[str, str, bool], tuple[int, int]]:
-    """By kind, dtype and place (in the layer loop or not): how many run in a step, and their bytes on one device."""
-    sums: dict[tuple[str, str, bool], tuple[int, int]] = {}
+def totals(found: list[Collective]) -> Mapping[tuple[str, str, Place], tuple[int, int]]:
+    """By kind, dtype and place: how many run in a step, and their bytes on one device."""
+    sums: dict[tuple[str, str, Place], tuple[int, int]] = {}
     for one in found:
-        key = one.kind, one.dtype, one.within
+        key = one.kind, one.dtype, one.place
         count, size = sums.get(key, (0, 0))
         sums[key] = (count + one.runs, size + one.runs * one.bytes)
     return sums
 
 
 def gathered_outside(found: list[Collective], weights: Mapping[int, str]) -> list[tuple[str, Collective]]:
-    """Weights gathered outside of loops, that should be gathered layer by layer: names, and the operations.
+    """Weights gathered outside of the layer loop, that should be gathered layer by layer: names, and the operations.
 
     weights: names by how many numbers each has when it is gathered (`shardings.gathered_sizes`). A weight is told by
     that alone, so an activation of the very same size would be taken for one. Whole numbers (token ids) are none.
@@ -108,7 +118,7 @@ def gathered_outside(found: list[Collective], weights: Mapping[int, str]) -> lis
     return [
         (weights[numbers], one)
         for one in found
-        if one.gathers and not one.within
+        if one.gathers and one.place != IN_LAYERS
         for dtype, dimensions in one.shapes
         if dtype.startswith(("f", "bf")) and (numbers := math.prod(dimensions)) in weights
     ]
@@ -139,18 +149,21 @@ def _walk(
     computations: Mapping[str, _Computation],
     name: str,
     times: int,
-    inside: bool,
+    place: Place,
     runs: dict[str, int],
-    within: dict[str, bool],
+    places: dict[str, Place],
 ) -> None:
-    """Count how often each computation runs, from the entry down."""
+    """Count how often each computation runs, from the entry down, and where: if in several places, the outermost."""
     runs[name] += times
-    within[name] = within.get(name, False) or inside
+    places[name] = max(places.get(name, place), place, key=(IN_LAYERS, IN_LOOP, ONCE).index)
     for _, _, opcode, rest in computations[name].lines:
         called = [one for one in _called(rest) if one in computations]
-        turns = times * _turns(computations, rest) if opcode == "while" else times
+        turns, inner = times, place
+        if opcode == "while":
+            turns *= _turns(computations, rest)
+            inner = IN_LAYERS if place == IN_LAYERS or _LAYER_LOOP.search(rest) else IN_LOOP
         for one in called:
-            _walk(computations, one, turns, inside or opcode == "while", runs, within)
+            _walk(computations, one, turns, inner, runs, places)
 
 
 def _called(rest: str) -> Iterator[str]:

@@ -25,3 +25,13 @@ def keep_freed_memory() -> None:
         return
     for name, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1)):
         mallopt(name, value)
+
+
+def give_back_freed_memory() -> None:
+    """Give the system what is free now: after work that is done once or seldom (loading, restoring, compiling).
+
+    What `keep_freed_memory` keeps of it would lie beside what the steps need, in pieces that do not fit them.
+    Without effect where the C library is not glibc.
+    """
+    if sys.platform.startswith("linux") and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import chz
@@ -54,6 +54,8 @@ def mesh_sizes(config: MeshConfig, devices: int, slices: int = 1, cpu: bool = Fa
     for axis, size in asked.items():
         if size < 0 or (size == 0 and axis not in ("data", "fsdp")):
             raise ConfigError(f"mesh.{axis}={size}: expected a positive whole number; the nearest that works is 1")
+    if devices % slices:
+        raise ConfigError(f"{devices} devices on {slices} slices: expected as many on each; leave some devices out")
     sizes = {axis: max(size, 1) for axis, size in asked.items()}
     fill = [axis for axis in ("data", "fsdp") if asked[axis] == 0]
     if len(fill) == 2:
@@ -61,60 +63,106 @@ def mesh_sizes(config: MeshConfig, devices: int, slices: int = 1, cpu: bool = Fa
             sizes["data"] = slices
         fill = ["data"] if cpu else ["fsdp"]
     known = math.prod(sizes.values())
+    fault = ""
     if fill:
         if devices % known:
-            raise ConfigError(_nearest(sizes, devices, f"not divide {devices} devices", exactly=False))
-        sizes[fill[0]] *= devices // known
+            fault = f"not divide {devices} devices"
+        else:
+            sizes[fill[0]] *= devices // known
     elif known > devices or (known < devices and not cpu):
-        raise ConfigError(_nearest(sizes, devices, f"not make {devices} devices but {known}", exactly=True))
-    if sizes["data"] % slices:
-        nearest = max(1, round(sizes["data"] / slices)) * slices
-        raise ConfigError(
+        fault = f"not make {devices} devices but {known}"
+    if fault:
+        given = [f"mesh.{axis}={size}" for axis, size in sizes.items() if size > 1] or ["mesh.data=1"]
+        fault = f"{' x '.join(given)} {'do' if len(given) > 1 else 'does'} {fault}"
+    elif sizes["data"] % slices:
+        fault = (
             f"mesh.data={sizes['data']}: {slices} slices need a multiple of {slices} copies of the model, since only "
-            f"`data` crosses slices; the nearest that works is mesh.data={nearest}"
+            f"`data` crosses slices"
         )
-    return sizes
+    else:
+        return sizes
+    nearest = nearest_sizes(asked, devices, lambda sizes: sizes["data"] % slices == 0, exactly=bool(fill) or not cpu)
+    raise ConfigError(f"{fault}; the nearest that works is {nearest}")
 
 
-def _nearest(sizes: dict[str, int], devices: int, fault: str, *, exactly: bool) -> str:
-    """The message for sizes that do not fit the devices, with the one change of a single axis that is least."""
-    product = " x ".join(f"mesh.{axis}={size}" for axis, size in sizes.items() if size > 1) or "mesh.data=1"
-    fault = f"{'do' if ' x ' in product else 'does'} {fault}"
-    choices = []
-    for order, (axis, size) in enumerate(sizes.items()):
-        others = math.prod(sizes.values()) // size
-        works = [n for n in range(1, devices // others + 1) if devices % (others * n) == 0]
-        works = [n for n in works if others * n == devices] if exactly else works
-        choices += [(abs(n - size), order, axis, n) for n in works]
-    if not choices:
-        return f"{product} {fault}; take other devices, or 1 for some axes"
-    *_, axis, size = min(choices)
-    return f"{product} {fault}; the nearest that works is mesh.{axis}={size}"
+def nearest_sizes(
+    asked: Mapping[str, int], devices: int, works: Callable[[Mapping[str, int]], bool], *, exactly: bool = True
+) -> str:
+    """What to change of the sizes asked for (0: any will do) to have a mesh that works: of the fewest axes, by least.
+
+    exactly: it takes all devices. Something has to work.
+    """
+
+    def change(sizes: Mapping[str, int]) -> dict[str, int]:
+        return {axis: size for axis, size in sizes.items() if asked[axis] not in (0, size)}
+
+    def far(sizes: Mapping[str, int]) -> tuple[int, int, list[tuple[int, int]]]:
+        changed = change(sizes)
+        by = sum(abs(size - asked[axis]) for axis, size in changed.items())
+        return len(changed), by, [(AXES.index(axis), size) for axis, size in changed.items()]
+
+    meshes = (mesh for count in ([devices] if exactly else range(1, devices + 1)) for mesh in _factored(count, AXES))
+    nearest = change(min(filter(works, meshes), key=far))
+    return " ".join(f"mesh.{axis}={size}" for axis, size in nearest.items())
 
 
-def make_mesh(config: MeshConfig, rows: int, devices: Sequence[Any] | None = None, *, stand_for: int = 0) -> Mesh:
+def _factored(count: int, axes: tuple[str, ...]) -> Iterator[dict[str, int]]:
+    """Every way to divide `count` devices over the axes."""
+    first, *rest = axes
+    if not rest:
+        yield {first: count}
+        return
+    for size in range(1, count + 1):
+        if count % size == 0:
+            for others in _factored(count // size, tuple(rest)):
+                yield {first: size} | others
+
+
+def make_mesh(
+    config: MeshConfig,
+    rows: int,
+    devices: Sequence[Any] | None = None,
+    *,
+    parts: int = 1,
+    length: int | None = None,
+    stand_for: int = 0,
+) -> Mesh:
     """The mesh of a run whose steps have `rows` rows, over all devices (or those given), as fast links lie.
 
-    Raises ConfigError where the sizes do not fit the devices or the rows. On a CPU with no size given, as many
-    devices are used as the rows divide over. stand_for: CPU devices that stand for accelerators of so many slices.
+    parts: into how many the rows are divided in time, before the devices divide each. length: tokens of a row.
+    stand_for: CPU devices that stand for accelerators of so many slices.
+    Raises ConfigError where the sizes do not fit the devices, the rows or their tokens. On a CPU with no size given, as
+    many devices are used as the rows divide over.
     """
     devices = list(jax.devices() if devices is None else devices)
     cpu = devices[0].platform == "cpu" and not stand_for
     slices = stand_for or len({getattr(device, "slice_index", 0) for device in devices})
     count = len(devices)
-    if cpu and config.data == 0 and slices == jax.process_count() == 1:
-        others = math.prod(max(1, getattr(config, axis)) for axis in AXES)
-        parts = row_parts({axis: max(1, getattr(config, axis)) for axis in AXES})
-        room = max(1, count // others)
-        count = others * next(n for n in range(room, 0, -1) if rows % (parts * n) == 0 or n == 1)
+    given = {axis: max(1, getattr(config, axis)) for axis in AXES}
+    room = count // math.prod(given.values())
+    if cpu and config.data == 0 and room and slices == jax.process_count() == 1:
+        over = row_parts(given) * parts
+        count = math.prod(given.values()) * next(n for n in range(room, 0, -1) if rows % (over * n) == 0 or n == 1)
     sizes = mesh_sizes(config, count, slices, cpu)
-    parts = row_parts(sizes)
-    if rows % parts:
-        nearest = max(1, round(rows / parts)) * parts
-        over = " x ".join(axis for axis in RULES["rows"] if sizes[axis] > 1)
+    over = row_parts(sizes)
+    if rows % (over * parts):
+        nearest = max(1, round(rows / (over * parts))) * over * parts
+        axes = " x ".join(axis for axis in RULES["rows"] if sizes[axis] > 1)
+        whose = f"those of each of accumulate={parts} parts" if parts > 1 else "a step's rows"
         raise ConfigError(
-            f"data.rows={rows}: a step's rows do not divide over {parts} devices ({over}); "
+            f"data.rows={rows}: {whose} do not divide over {over} devices ({axes}); "
             f"the nearest that works is data.rows={nearest}"
+        )
+    if length is not None and length % sizes["context"]:
+
+        def works(mesh: Mapping[str, int]) -> bool:
+            return not (length % mesh["context"] or mesh["data"] % slices or rows % (row_parts(mesh) * parts))
+
+        asked = {axis: getattr(config, axis) for axis in AXES}
+        nearest = nearest_sizes(asked, count, works, exactly=not cpu or 0 in asked.values())
+        raise ConfigError(
+            f"mesh.context={sizes['context']}: rows of {length} tokens do not divide over it; "
+            f"the nearest that works is {nearest}"
         )
     return arrange(sizes, devices[: math.prod(sizes.values())], slices)
 
