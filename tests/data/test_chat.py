@@ -29,6 +29,12 @@ THINKING = (
     "{% endfor %}<|im_end|>\n{% endfor %}"
 )
 
+# Like Qwen3's where an answer is to come: the model itself writes its reasoning unless it is told not to.
+OPENING = (
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
 WEATHER = Tool("weather", "Weather of a place <now>", {"type": "object", "properties": {"city": {"type": "string"}}})
 QUESTION = Context((WEATHER,), (Message("user", "Weather in Köln?"),))
 STEPS = Context(
@@ -226,6 +232,33 @@ def test_a_think_block_in_an_earlier_turn_leaves_the_context_alone(thinking):
 def test_usual_answers_pass_the_prefix_check(chat, answer):
     for context in (QUESTION, STEPS):
         chat.check_prefix(context, answer)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "end"), [(None, ""), (True, ""), (False, "<think>\n\n</think>\n\n")], ids=["as it is", "on", "off"]
+)
+def test_a_model_is_given_what_its_template_writes_where_an_answer_is_to_come(thinking, end, tmp_path, request):
+    made = Chat.load(write_tokenizer(tmp_path, THINKING + OPENING))
+    for chat in (made, request.getfixturevalue("qwen3")):
+        # Within the conversation the last answer has a closed block of reasoning in any case.
+        assert chat.decode(chat.context_ids(QUESTION)).endswith("</think>\n\n" if chat is not made else "</think>\n")
+        for context in (QUESTION, STEPS):
+            text = chat.decode(chat.prompt_ids(context, thinking))
+            assert text.endswith("<|im_end|>\n<|im_start|>assistant\n" + end)
+            assert text.count("<think>") == bool(end)
+
+
+def test_a_prompt_is_the_context_where_the_template_writes_no_reasoning(tiny, smollm2, tmp_path):
+    for chat in (tiny, smollm2):
+        assert chat.prompt_ids(STEPS) == chat.context_ids(STEPS)
+    # Like Mistral's: the user's turn ends with what the answer follows; the space before it is the answer's own.
+    spaced = (
+        "{{ tools }}{% for m in messages %}{% if m.role == 'user' %}<|im_start|>{{ m.content }}<|endoftext|>"
+        "{% else %} {{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+    )
+    chat = Chat.load(write_tokenizer(tmp_path, spaced))
+    assert chat.decode(chat.context_ids(QUESTION)).endswith("Köln?<|endoftext|> ")
+    assert chat.decode(chat.prompt_ids(QUESTION)).endswith("Köln?<|endoftext|>")
 
 
 def test_a_template_with_a_date_gives_the_same_tokens_every_day(tmp_path):

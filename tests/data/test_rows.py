@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolrm_jax.data.dataset import RowSource, batches
+from toolrm_jax.data.dataset import WINDOW, RowSource, batches
 from toolrm_jax.data.packing import pack, plan
 from toolrm_jax.data.rows import lay_out, row_fields
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError
+from toolrm_jax.seeding import seeded
 
 ids = st.lists(st.integers(1, 1000), min_size=1, max_size=12).map(np.array)
 
@@ -113,6 +117,81 @@ def test_every_epoch_holds_every_group_once_in_another_order():
     assert sorted(order[:50]) == sorted(order[50:])
     assert order[:50] != order[50:]
     assert len(source) % 3 == 0
+
+
+def for_epochs(*counts: int) -> list[TokenGroup]:
+    """So many groups for each of the prepared epochs, named EPOCH/NUMBER."""
+    return [
+        dataclasses.replace(group, id=f"{epoch}/{group.id}", epoch=epoch)
+        for epoch, count in enumerate(counts)
+        for group in made_groups(count)
+    ]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 7])
+def test_an_epoch_reads_what_was_prepared_for_it_and_beyond_those_they_come_again(epochs):
+    counts = (20, 22, 18)
+    source = RowSource(for_epochs(*counts), 64, 8, 1, epochs, seed=1)
+    ids, at = source.ids(range(len(source))), 0
+    for epoch in range(epochs):
+        own = ids[at : at + counts[epoch % 3]]
+        assert sorted(own) == sorted(f"{epoch % 3}/{number}" for number in range(counts[epoch % 3]))
+        at += len(own)
+    assert at == len(ids)
+    unread = sum(counts[epochs:])
+    assert source.dropped == ({"prepared for an epoch that is not trained": unread} if unread else {})
+
+
+def test_an_epochs_rows_are_the_same_however_many_were_prepared_and_those_of_one_are_as_they_were():
+    one, two, three = (RowSource(for_epochs(20, 22, 18)[:count], 64, 8, 1, 2, 1) for count in (20, 42, 60))
+    first = [one.ids([row]) for row in range(len(one.plan))]
+    assert [two.ids([row]) for row in range(len(two.plan))][: len(first) // 2] == first[: len(first) // 2]
+    assert [two.ids([row]) for row in range(len(two.plan))] == [three.ids([row]) for row in range(len(three.plan))]
+    # Without epochs every group is of the first, and rows are those that they always were.
+    plain = RowSource(made_groups(20), 64, 8, 1, 2, 1)
+    assert plain.plan == one.plan
+    sizes, answers = (np.array([len(g.responses) if i else g.size for g in made_groups(20)]) for i in range(2))
+    numbers = [seeded(1, "packing", epoch=epoch).getrandbits(63) for epoch in range(2)]
+    assert plain.plan == [row for number in numbers for row in plan(sizes, answers, 64, 8, WINDOW, number)]
+
+
+def test_an_epoch_of_which_no_group_fits_is_an_error_and_not_an_empty_one():
+    groups = [g if g.epoch != 1 else dataclasses.replace(g, context=np.ones(80, int)) for g in for_epochs(9, 9)]
+    assert RowSource(groups, 64, 8, 1, 1, 0).dropped == {"prepared for an epoch that is not trained": 9}
+    with pytest.raises(DataError, match="no group that was prepared for epoch 1 fits a row of 64 tokens"):
+        RowSource(groups, 64, 8, 1, 2, 0)
+
+
+def test_a_curriculum_goes_from_the_shortest_groups_to_the_longest_in_the_first_epoch_alone():
+    groups = made_groups(50)
+    source = RowSource(groups, 64, 8, 1, 2, 1, curriculum=4)
+    plain = RowSource(groups, 64, 8, 1, 2, 1)
+    order = [groups[int(name)].size for name in source.ids(range(len(source)))]
+    first, stages = order[:50], (13, 13, 12, 12)
+    ends = np.cumsum([0, *stages])
+    cut = [first[start:end] for start, end in itertools.pairwise(ends)]
+    assert [max(a) <= min(b) for a, b in itertools.pairwise(cut)] == [True] * 3
+    assert sorted(first) == sorted(order[50:]) == sorted(group.size for group in groups), "nothing is left out"
+    assert first != sorted(first), "within a stage they are mixed"
+    # The second epoch is that of a run without.
+    assert source.ids(range(len(source)))[50:] == plain.ids(range(len(plain)))[50:]
+    # More stages than groups: the shortest first, one by one.
+    one_by_one = RowSource(groups, 64, 8, 1, 1, 1, curriculum=99)
+    assert [group.size for row in one_by_one.plan for group in map(groups.__getitem__, row)] == sorted(first)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(1, 5), st.integers(0, 12))
+def test_reading_goes_on_from_any_position_over_epochs_bit_for_bit(counts, epochs, taken):
+    source = RowSource(for_epochs(*counts), 64, 8, 2, epochs, seed=3)
+    whole = list(batches(source, 2))
+    iterator = iter(batches(source, 2))
+    for _ in range(min(taken, len(whole))):
+        next(iterator)
+    fresh = iter(batches(RowSource(for_epochs(*counts), 64, 8, 2, epochs, seed=3), 2))
+    fresh.set_state(iterator.get_state())
+    for expected, found in zip(whole[taken:], fresh, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(row_fields(expected), row_fields(found)))
 
 
 def test_the_position_of_the_reader_is_one_number_and_restores_exactly():

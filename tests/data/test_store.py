@@ -10,11 +10,23 @@ import numpy as np
 import pytest
 
 from toolrm_jax.data import store
-from toolrm_jax.data.dataset import RowSource, measure
+from toolrm_jax.data.chat import EncodedGroup
+from toolrm_jax.data.dataset import RowSource
 from toolrm_jax.data.rows import row_fields
-from toolrm_jax.data.store import INDEX, SHARD, read_tokens, reference_alone, without_contradiction, write_tokens
+from toolrm_jax.data.store import (
+    COLUMNS,
+    INDEX,
+    SHARD,
+    measure,
+    read_tokens,
+    reference_alone,
+    without_contradiction,
+    write_tokens,
+)
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError
+from toolrm_jax.preferences.cut_off import CUT_OFF, NONE_WHOLE
+from toolrm_jax.toolcalls.types import Candidate, Context, Group, Message, Task, Verdict
 
 
 def made_groups(count: int) -> list[TokenGroup]:
@@ -26,7 +38,8 @@ def made_groups(count: int) -> list[TokenGroup]:
         context = draw.integers(0, 99, draw.integers(1, 9)).astype(np.int32)
         scores = tuple(float(score) for score in draw.random(len(answers)))
         pairs = ((0, 1),) if number % 3 == 2 else ()
-        return TokenGroup(f"g{number}", "made", context, answers, right, ("",) * len(answers), scores, pairs)
+        kinds = ("",) * len(answers)
+        return TokenGroup(f"g{number}", "made", context, answers, right, kinds, scores, pairs, epoch=number % 2)
 
     return [group(number) for number in range(count)]
 
@@ -39,9 +52,9 @@ def test_groups_come_back_as_they_were_by_index_and_slice_with_their_sizes_at_ha
     for one, other in zip([*found[:7], *(found[i] for i in range(7, 20))], groups, strict=True):
         assert one.to_bytes() == other.to_bytes()
     assert found[-1].id == "g19"
-    assert found.highest.tolist() == [group.highest for group in groups]
-    for a, b in zip(measure(found), measure(groups)):
-        np.testing.assert_array_equal(a, b)
+    assert found.columns["highest"].tolist() == [group.highest for group in groups]
+    for name in COLUMNS:
+        np.testing.assert_array_equal(measure(found)[name], measure(groups)[name])
 
 
 def test_rows_are_the_same_from_disk_and_from_memory(tmp_path):
@@ -125,6 +138,7 @@ def test_a_group_that_the_template_does_not_write_is_left_out_and_counted_unless
         return groups[number]
 
     given = {"read_card": lambda _: None, "card_hash": lambda _: "", "read_groups": lambda _: range(4)}
+    given |= {"without_cut_off": lambda number, _: number}
     for name, value in (given | {"encode": encode}).items():
         monkeypatch.setattr(store, name, value)
     unwritten, chat = {2}, SimpleNamespace(fingerprint="f")
@@ -135,3 +149,30 @@ def test_a_group_that_the_template_does_not_write_is_left_out_and_counted_unless
     with pytest.raises(DataError, match="group 0: melts"):
         store.tokenise(tmp_path, chat, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("answers", ["all", "reference"])
+def test_an_answer_that_was_cut_off_is_never_given_an_end_of_turn_token(tmp_path, monkeypatch, answers):
+    context = Context((), (Message("user", "?"),))
+    whole, cut = Candidate(text="yes"), Candidate(text="no", fault="cut off", raw="no", cut=True)
+    wrong = Verdict(False, 0.0)
+    some = [
+        Group(Task("a", "s", "c", "l", context), (cut, whole, Candidate(text="n")), (wrong, Verdict(True, 1.0), wrong)),
+        Group(Task("b", "s", "c", "l", context), (cut,), (wrong,)),
+    ]
+    ends = []
+
+    def encode(context, candidates, name):
+        ends.extend(candidates)
+        ids = [np.array([ord(letter) for letter in one.text] + [2], np.int32) for one in candidates]
+        return EncodedGroup(np.array([1], np.int32), tuple(ids))
+
+    given = {"read_card": lambda _: None, "card_hash": lambda _: "", "read_groups": lambda _: some}
+    for name, value in given.items():
+        monkeypatch.setattr(store, name, value)
+    chat = SimpleNamespace(fingerprint="f", encode_group=encode)
+    found = store.tokenise(tmp_path, chat, tmp_path / "tokens", answers)
+    assert [group.id for group in found] == ["a"]
+    assert cut not in ends
+    assert len(found[0].responses) == (2 if answers == "all" else 1)
+    assert store.left_out(tmp_path / "tokens") == {CUT_OFF: 2, NONE_WHOLE: 1}

@@ -40,7 +40,7 @@ def dialogues(draw):
         verdicts = (Verdict(True, 1.0), Verdict(False, 0.0, ErrorType.FORMAT, draw(TEXT)))
         choices = (Choice(0, 1, draw(st.booleans())),) if draw(st.booleans()) else ()
         names = draw(st.none() | st.dictionaries(TEXT, TEXT, max_size=2))
-        groups.append(Group(task, candidates, verdicts, choices, names))
+        groups.append(Group(task, candidates, verdicts, choices, names, draw(st.integers(0, 3))))
         messages.append(Message("assistant", draw(TEXT), draw(CALLS)))
     return groups
 

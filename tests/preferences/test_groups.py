@@ -91,12 +91,12 @@ def test_equal_right_variants_do_not_use_up_the_places(monkeypatch):
 def test_a_mistake_the_judge_finds_right_is_left_out(monkeypatch):
     mistakes = (Candidate((Call("f0", {"days": 2, "city": " town0"}),)), answer(0, 99, "bad"), Candidate())
     monkeypatch.setattr(module, "right_variants", lambda task, seed, count: (answer(0, 2, "good"),))
-    monkeypatch.setattr(module, "make_mistakes", lambda task, seed, count, neighbours: mistakes)
+    monkeypatch.setattr(module, "make_mistakes", lambda task, seed, count, epoch, neighbours: mistakes)
     made = make_groups([task(0)], ALONE, 0)
     assert made.groups[0].candidates == (answer(0, 2, "good"), *mistakes[1:])
     assert made.changes == {"candidates merged": 1}
     extra = replace(mistakes[0], text="Here:")  # not equal to the right one, so not merged, but right as well
-    monkeypatch.setattr(module, "make_mistakes", lambda task, seed, count, neighbours: (extra, *mistakes[1:]))
+    monkeypatch.setattr(module, "make_mistakes", lambda task, seed, count, epoch, neighbours: (extra, *mistakes[1:]))
     made = make_groups([task(0)], ALONE, 0)
     assert made.groups[0].candidates == (answer(0, 2, "good"), *mistakes[1:])
     assert made.changes == {"doubtful candidates": 1}
@@ -105,10 +105,10 @@ def test_a_mistake_the_judge_finds_right_is_left_out(monkeypatch):
 def test_a_faulty_task_is_a_counted_drop_or_an_error_if_strict(monkeypatch):
     real = module.make_mistakes
 
-    def faulty(task, seed, count, neighbours):
+    def faulty(task, seed, count, epoch, neighbours):
         if task.id == "t001":
             raise DataError("t001: bad")
-        return real(task, seed, count, neighbours=neighbours)
+        return real(task, seed, count, epoch=epoch, neighbours=neighbours)
 
     monkeypatch.setattr(module, "make_mistakes", faulty)
     made = make_groups([task(0), task(1)], ALONE, 0)
@@ -272,7 +272,7 @@ def test_a_refused_join_is_counted_and_the_task_stays_alone(monkeypatch):
 def test_mistakes_may_borrow_from_the_tools_of_other_tasks_only(monkeypatch):
     borrowed = []
 
-    def spy(task, seed, count, neighbours):
+    def spy(task, seed, count, epoch, neighbours):
         borrowed.append((task, neighbours))
         return (Candidate(),)
 

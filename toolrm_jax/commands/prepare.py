@@ -15,7 +15,7 @@ import chz
 
 from toolrm_jax import sources
 from toolrm_jax.commands import settings
-from toolrm_jax.commands.prepare_pairs import ANSWERS, BalancedConfig, OutcomeConfig, prepare_pairs
+from toolrm_jax.commands.prepare_pairs import ANSWERS, BalancedConfig, OutcomeConfig, check_epochs, prepare_pairs
 from toolrm_jax.commands.prepare_units import files_hash
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.files import is_done
@@ -80,6 +80,7 @@ class Config:
     path: str | None = None  # the source's files; None: where they are usually found
     train: SideConfig = chz.field(default_factory=lambda: SideConfig(categories=LIVE))
     held_out: SideConfig = chz.field(default_factory=_held_out)
+    epochs: int = 1  # of training, each with answers of its own
     seed: int = 0  # of every random choice
     any_licence: bool = False  # also take published answers, whose licence is not stated
     strict: bool = False  # a fault in one task stops everything, else it is a counted drop
@@ -105,6 +106,7 @@ def run(config: Config | OutcomeConfig | BalancedConfig, overwrite: bool = False
 
 def prepare(config: Config, overwrite: bool = False) -> None:
     """Write both folders, unless they are there from the same config and tasks."""
+    check_epochs(config.epochs)
     for name in ("train", "held_out"):
         _check_answers(config, f"{name}.answers", getattr(config, name))
     tasks = list(sources.read(config.source, config.path))
@@ -126,6 +128,9 @@ def _side(config: Config, name: str, tasks: Sequence[Task], drops: dict[str, int
     side: SideConfig = getattr(config, name)
     folder = Path(config.output) / name
     made_from = settings.as_json(side) | {"side": name, "seed": config.seed, "strict": config.strict}
+    epochs = config.epochs if name == "train" else 1
+    if epochs > 1:  # what is made for one epoch does not say so, as before there were more
+        made_from["epochs"] = epochs
     inputs = {"tasks": fingerprint(tasks)}
     if side.answers:
         inputs["answers"] = files_hash(Path(side.answers))
@@ -135,11 +140,12 @@ def _side(config: Config, name: str, tasks: Sequence[Task], drops: dict[str, int
     answers, refused = _answers(side, lost)
     fewer = fewer_without_call(tasks, side.no_call, config.seed)
     kept = _sample(fewer, side.max_tasks, config.seed)
-    made = make_groups(kept, side.recipe.recipe(), config.seed, answers, strict=config.strict)
+    made = [make_groups(kept, side.recipe.recipe(), config.seed, answers, config.strict, e) for e in range(epochs)]
     limits = {NO_CALL: len(tasks) - len(fewer), OVER_LIMIT: len(fewer) - len(kept)}
-    dropped = Counter(drops) + Counter(limits) + Counter(made.drops) + lost.counts
-    changes = made.changes | ({REFUSED: refused} if refused else {})
-    write_groups(folder, made.groups, new_card(made_from, inputs, dropped, changes), overwrite=overwrite)
+    dropped = sum((Counter(one.drops) for one in made), Counter(drops) + Counter(limits) + lost.counts)
+    changes = sum((Counter(one.changes) for one in made), Counter({REFUSED: refused} if refused else {}))
+    groups = (group for one in made for group in one.groups)
+    write_groups(folder, groups, new_card(made_from, inputs, dropped, changes), overwrite=overwrite)
 
 
 def _check_answers(config: Config, name: str, side: SideConfig) -> None:

@@ -1,11 +1,11 @@
 """Preference data of many sources after one of the two papers: OUTPUT/groups, OUTPUT/train and OUTPUT/held_out.
 
-`groups` holds every group that was made, `train` and `held_out` those that were drawn, with the pairs drawn of them.
+`groups` holds every group that was made, `train` and `held_out` those that were drawn, with the pairs drawn of them
+(prepare_draw.py).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from typing import Any
 import chz
 
 from toolrm_jax.commands import settings
+from toolrm_jax.commands.prepare_draw import draw, listed, write_card
 from toolrm_jax.commands.prepare_units import (
     Spec,
     Unit,
@@ -28,28 +29,18 @@ from toolrm_jax.commands.prepare_units import (
 )
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.files import CARD, is_complete, is_done, write_file
-from toolrm_jax.preferences.card import Card, Shard, added, card_hash, card_markdown, card_text, new_card, read_card
+from toolrm_jax.preferences.card import Shard, added, card_hash, new_card, read_card
 from toolrm_jax.preferences.contamination import KINDS, Benchmarks, check_kinds
 from toolrm_jax.preferences.index import read_index
 from toolrm_jax.preferences.makers import parse_makers
 from toolrm_jax.preferences.recipes import Balanced, Outcome
 from toolrm_jax.preferences.resume import finish, work_folder
-from toolrm_jax.preferences.select import (
-    HELD_OUT,
-    NEAR,
-    REPEATED,
-    TRAIN,
-    Indexes,
-    Selection,
-    select_balanced,
-    select_mixed,
-)
-from toolrm_jax.preferences.selected import facts_path, write_selected
+from toolrm_jax.preferences.select import HELD_OUT, TRAIN, Indexes, Selection, select_balanced, select_mixed
 from toolrm_jax.preferences.shards import read_groups
-from toolrm_jax.preferences.stage import Job
+from toolrm_jax.preferences.stage import Job, index_paths
 from toolrm_jax.preferences.workers import run_all
 from toolrm_jax.sources import SOURCES, Drops
-from toolrm_jax.sources.bfcl_answers import file_category, read_answers
+from toolrm_jax.sources.bfcl_answers import read_answers, result_files
 from toolrm_jax.toolcalls.types import Candidate
 
 REMOVED = "removed.jsonl"
@@ -95,11 +86,12 @@ class OutcomeConfig:
     wrong: int = 3  # distinct wrong answers of a task, at most
     mistakes: int = 3  # wrong answers made by rules, to choose from
     turns: int = 1  # of these, at most so many that only a conversation has room for
-    obfuscated: bool = True  # random names for tools and parameters
+    obfuscated: bool | float = True  # random names for tools and parameters: in all groups, none, or a share of them
     no_call: float = 1.0  # share of the tasks where no call is right that are looked at
     pairs: int = 180_000  # to draw, at most
     mix: tuple[int, ...] = (85, 85, 10)  # shares of single-turn, multi-turn and no-call tasks
     held_out: int = 3_000  # of `pairs`, by whole conversations; fewer in proportion
+    epochs: int = 1  # of training, each with wrong answers and names of its own; `pairs` are of each
     seed: int = 0  # of every random choice
     run: RunConfig = chz.field(default_factory=RunConfig)
 
@@ -108,9 +100,9 @@ class OutcomeConfig:
         makers = parse_makers(self.data.makers, "data.makers")
         return Outcome(self.wrong, self.mistakes, self.turns, self.obfuscated, self.no_call, makers)
 
-    def select(self, indexes: Indexes) -> Selection:
-        """Draw pairs from all groups."""
-        return select_mixed(indexes, self.pairs, self.mix, self.held_out, self.seed)
+    def select(self, indexes: Indexes, pairs: int, held_out: int) -> Selection:
+        """Draw pairs from all groups, some of them to be held out."""
+        return select_mixed(indexes, pairs, self.mix, held_out, self.seed)
 
 
 @chz.chz
@@ -124,6 +116,7 @@ class BalancedConfig:
     no_call: float = 1.0  # share of the tasks where no call is right that are looked at
     pairs: int = 30_000  # to draw, at most
     held_out: int = 500  # of `pairs`, by whole conversations; fewer in proportion
+    epochs: int = 1  # of training, each with wrong answers and names of its own; `pairs` are of each
     seed: int = 0  # of every random choice
     run: RunConfig = chz.field(default_factory=RunConfig)
 
@@ -131,18 +124,21 @@ class BalancedConfig:
         """How one task becomes a group."""
         return Balanced(self.mistakes, self.turns, self.no_call, parse_makers(self.data.makers, "data.makers"))
 
-    def select(self, indexes: Indexes) -> Selection:
-        """Draw pairs from all groups."""
-        return select_balanced(indexes, self.pairs, self.held_out, self.seed)
+    def select(self, indexes: Indexes, pairs: int, held_out: int) -> Selection:
+        """Draw pairs from all groups, some of them to be held out."""
+        return select_balanced(indexes, pairs, held_out, self.seed)
 
 
 PairsConfig = OutcomeConfig | BalancedConfig
 _ONLY_DRAWING = ("pairs", "mix", "held_out")
 """Settings of which `groups` does not depend."""
+_SINCE = {"epochs": 1}
+"""Settings that a card names only where they are not this: older data have none, and are the same data."""
 
 
 def prepare_pairs(config: PairsConfig, overwrite: bool = False) -> list[Path]:
     """Make what is not there yet; returns the folders: groups, train and, where anything is in it, held_out."""
+    check_epochs(config.epochs)
     output = Path(config.output)
     root = Path(config.data.folder).expanduser()
     specs = _specs(config.data)
@@ -154,7 +150,7 @@ def prepare_pairs(config: PairsConfig, overwrite: bool = False) -> list[Path]:
         _make_groups(config, specs, root, groups, about, inputs, overwrite)
     drawn_from = {"groups": card_hash(read_card(groups))}
     if not is_done(output / TRAIN, made_from | {"side": TRAIN}, drawn_from, overwrite):
-        _draw(config, groups, made_from, drawn_from, overwrite)
+        draw(config, groups, made_from, drawn_from, overwrite)
     return [groups, *(output / side for side in (TRAIN, HELD_OUT) if (output / side / CARD).is_file())]
 
 
@@ -162,6 +158,7 @@ def _made_from(config: PairsConfig) -> dict[str, Any]:
     """The settings on which what is written depends."""
     found = settings.as_json(config, "output", "run") | {"recipe": type(config).__name__.removesuffix("Config").lower()}
     found["data"] = {name: value for name, value in found["data"].items() if name != "folder"}
+    found = {name: value for name, value in found.items() if _SINCE.get(name) != value}
     return found | {"shard_tasks": config.run.shard_tasks, "shard_groups": config.run.shard_groups}
 
 
@@ -211,9 +208,15 @@ def _make_groups(
         save_answers(answers, _real_answers(root / config.data.answers, specs))
     seen = str(benchmarks.absolute()) if benchmarks else None
     job = Job(config.recipe(), config.seed, seen, config.data.shared, config.data.strict)
-    each = Work(work.absolute(), job, config.run.shard_tasks, answers and answers.absolute())
+    each = Work(work.absolute(), job, config.run.shard_tasks, answers and answers.absolute(), config.epochs)
     run_all(run_unit, [(each, unit) for unit in units], config.run.workers, config.run.cluster)
     _finish_groups(config, work, groups, units, about, inputs)
+
+
+def check_epochs(epochs: int) -> None:
+    """Raises ConfigError for a number of epochs that is none."""
+    if epochs < 1:
+        raise ConfigError(f"epochs={epochs}: give at least 1")
 
 
 def _benchmarks(data: DataConfig, root: Path) -> Benchmarks:
@@ -238,11 +241,8 @@ def _real_answers(folder: Path, specs: Sequence[Spec]) -> Iterator[tuple[str, Ca
     wanted = tuple(spec.category for spec in specs if spec.name == "bfcl")
     if not wanted:
         raise ConfigError("data.answers: are answers to BFCL questions; name bfcl among data.sources")
-    files = sorted(path for path in folder.rglob("*_result.json"))
-    if not files:
-        raise DataError(f"{folder}: no BFCL result files there; their names end in `_result.json`")
-    for file in files:
-        if file_category(file.name).startswith(wanted):
+    for file, category in result_files(folder).items():
+        if category.startswith(wanted) and file.stem.endswith("_result"):
             yield from ((task, candidate) for task, _, candidate in read_answers(file))
 
 
@@ -255,13 +255,14 @@ def _finish_groups(
     inputs: Mapping[str, str],
 ) -> None:
     """Gather what the units noted into a card, and give the folder its name."""
-    facts = [read_index(path, "keys").facts for path in _index_paths(work)]
+    by_epoch = [[read_index(path, "keys").facts for path in index_paths(work, e)] for e in range(config.epochs)]
+    facts = [one for some in by_epoch for one in some]
     notes = [json.loads(note_path(work, unit.name).read_bytes()) for unit in units]
     drops = added([*(note["drops"] for note in notes), *(one["drops"] for one in facts)])
     shards = tuple(Shard.from_json(one["shard"]) for one in facts if one["shard"])
     if not shards:
-        raise DataError(f"{groups}: no group came of any task; dropped: {_listed(drops) or 'nothing'}")
-    removed = [one for fact in facts for one in fact["removed"]]
+        raise DataError(f"{groups}: no group came of any task; dropped: {listed(drops) or 'nothing'}")
+    removed = [one for fact in by_epoch[0] for one in fact["removed"]]
     tasks = Counter({note["source"]: 0 for note in notes})
     left: dict[str, Counter[str]] = {}
     for note in notes:
@@ -272,60 +273,11 @@ def _finish_groups(
         "left out when reading": {name: dict(sorted(some.items())) for name, some in sorted(left.items()) if some},
     }
     card = new_card(about, inputs, drops, added(one["changes"] for one in facts), tables, _sources(units, config))
-    _write_card(work, card, added(one["counts"] for one in facts), shards)
+    write_card(work, card, added(one["counts"] for one in facts), shards)
     write_file(work / REMOVED, "".join(json.dumps(one) + "\n" for one in removed))
     for path in (*work.glob("read-*.json"), work / "benchmarks.json", work / "answers.json"):
         path.unlink(missing_ok=True)
     finish(work, groups)
-
-
-def _draw(
-    config: PairsConfig, groups: Path, made_from: dict[str, Any], inputs: dict[str, str], overwrite: bool
-) -> None:
-    """The second stage: draw pairs, and write the groups they are of. The training side is named last."""
-    output = groups.parent
-    whole = read_card(groups)
-    paths = _index_paths(groups)
-    shards = [groups / path.name.replace("index-", "groups-").replace(".npz", ".array_record") for path in paths]
-    indexes = Indexes(paths)
-    drops = {REPEATED: indexes.drop_repeated()}
-    if config.data.similarity is not None:
-        drops[NEAR] = indexes.drop_near(config.data.similarity, output / ".signatures.npy")
-    selection = config.select(indexes)
-    drops = Counter(whole.drops) + Counter(drops) + Counter(selection.drops)
-    size = config.run.shard_groups
-    for side in (HELD_OUT, TRAIN):
-        picks = selection.picks[side]
-        if not picks and side == HELD_OUT:
-            continue
-        if not picks:
-            raise DataError(f"{output / side}: no pair to draw; dropped: {_listed(drops)}")
-        about = made_from | {"side": side}
-        if is_done(output / side, about, inputs, overwrite):
-            continue  # a run that was stopped between the two sides
-        work = work_folder(output / side, about, inputs, overwrite)
-        parts = {f"{start // size:05d}": picks[start : start + size] for start in range(0, len(picks), size)}
-        todo = [(work, name, shards, some) for name, some in parts.items() if not facts_path(work, name).exists()]
-        run_all(write_selected, todo, config.run.workers, config.run.cluster)
-        facts = [json.loads(facts_path(work, name).read_bytes()) for name in parts]
-        tables = (whole.tables or {}) | selection.tables | added(one["tables"] for one in facts)
-        card = new_card(about, inputs, drops, whole.changes, tables, whole.sources)
-        _write_card(
-            work, card, added(one["counts"] for one in facts), tuple(Shard.from_json(one["shard"]) for one in facts)
-        )
-        for name in parts:
-            facts_path(work, name).unlink()
-        finish(work, output / side)
-
-
-def _index_paths(folder: Path) -> list[Path]:
-    return sorted(folder.glob("index-*.npz"))
-
-
-def _write_card(work: Path, card: Card, counts: dict[str, dict[str, int]], shards: tuple[Shard, ...]) -> None:
-    whole = dataclasses.replace(card, counts=counts, shards=shards)
-    write_file(work / "card.md", card_markdown(whole))
-    write_file(work / CARD, card_text(whole))
 
 
 def _sources(units: Sequence[Unit], config: PairsConfig) -> dict[str, dict[str, str]]:
@@ -334,7 +286,3 @@ def _sources(units: Sequence[Unit], config: PairsConfig) -> dict[str, dict[str, 
     for about in (*used, *([SOURCES[ANSWERS]] if _published(config.data) else [])):
         found[about.name] = {"licence": about.licence, "answers by": str(about.answers), "origin": about.origin}
     return found
-
-
-def _listed(drops: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in drops.items() if count)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.files import file_hash, write_file
-from toolrm_jax.preferences.stage import Item, Job, index_path, make_shard
+from toolrm_jax.preferences.stage import Item, Job, index_path, make_shard, shard_name
 from toolrm_jax.sources import Drops, Source, source
 from toolrm_jax.sources.places import find
 from toolrm_jax.toolcalls.types import Candidate, Task
@@ -82,12 +82,16 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Work:
-    """What is the same for every unit. `answers`: a file of real answers by task id, written by `save_answers`."""
+    """What is the same for every unit. `answers`: a file of real answers by task id, written by `save_answers`.
+
+    `epochs`: of training, for each of which every batch gives a shard.
+    """
 
     folder: Path
     job: Job
     shard_tasks: int
     answers: Path | None = None
+    epochs: int = 1
 
 
 def plan(specs: Sequence[Spec], root: Path) -> list[Unit]:
@@ -112,10 +116,11 @@ def run_unit(work: Work, unit: Unit) -> None:
     tasks = 0
     for number, batch in enumerate(_batches(items, work.shard_tasks)):
         tasks += len(batch)
-        name = f"{unit.name}-{number:04d}"
-        if not index_path(work.folder, name).exists():
-            whole = [(task, (*some, *answers.get(task.id, ()))) for task, some in batch]
-            make_shard(work.folder, name, whole, work.job)
+        names = [shard_name(f"{unit.name}-{number:04d}", epoch) for epoch in range(work.epochs)]
+        todo = [epoch for epoch, name in enumerate(names) if not index_path(work.folder, name).exists()]
+        whole = [(task, (*some, *answers.get(task.id, ()))) for task, some in batch] if todo else []
+        for epoch in todo:
+            make_shard(work.folder, names[epoch], whole, work.job, epoch)
     told = {"tasks": tasks, "drops": dict(drops.counts), "first": drops.first, "source": unit.spec.name}
     write_file(note, json.dumps(told))
 

@@ -121,6 +121,20 @@ class Chat:
         """Token ids of the context, up to where the assistant's answer begins."""
         return self._encode_turns(self.context_text(context))
 
+    def prompt_ids(self, context: Context, thinking: bool | None = None) -> list[int]:
+        """Token ids that a model is given to answer the context: what its template writes where an answer is to come.
+
+        Not always `context_ids`: there a template may have closed a block of reasoning that the model is to write
+        here. thinking: the template's `enable_thinking`; None: as it does by itself.
+        """
+        options = {} if thinking is None else {"enable_thinking": thinking}
+        messages, tools = self._parts(context)
+        text = _whole(self.template.render(messages, tools, add_generation_prompt=True, **options))
+        if "add_generation_prompt" not in self.template.source:
+            before = self.context_text(context)  # Mistral's ends at the turn before, others have a line to add
+            text = text if before.rstrip() == text.rstrip() else before
+        return self._encode_turns(text)
+
     def response_ids(self, candidate: Candidate) -> list[int]:
         """Token ids of an answer, the last of them the end-of-turn token."""
         return [*self._encode([response_text(candidate)])[0], self.end_of_turn_id]
@@ -158,9 +172,13 @@ class Chat:
         write_file(folder / TEMPLATE, self.template.source)
 
     def _conversation(self, context: Context, answer: Mapping[str, Any]) -> str:
-        messages = [self._kept_apart(openai_message(message)) for message in context.messages]
-        tools = [self._kept_apart(openai_tool(tool)) for tool in context.tools]
+        messages, tools = self._parts(context)
         return _whole(self.template.render([*messages, answer], tools))
+
+    def _parts(self, context: Context) -> tuple[list[Any], list[Any]]:
+        """Messages and tools as templates take them, special tokens in them kept apart."""
+        messages = [self._kept_apart(openai_message(message)) for message in context.messages]
+        return messages, [self._kept_apart(openai_tool(tool)) for tool in context.tools]
 
     def _kept_apart(self, value: Any) -> Any:
         """The same JSON value with every special token in its texts broken up (see `context_text`)."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from toolrm_jax.data.packing import plan
 from toolrm_jax.data.rows import Rows, lay_out, stack
-from toolrm_jax.data.store import TokenGroups
+from toolrm_jax.data.store import measure
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError
 from toolrm_jax.seeding import seeded
@@ -22,16 +22,29 @@ WINDOW = 2048
 class RowSource:
     """Random access to the rows of all epochs. Row i depends on the groups and the settings alone.
 
-    The last step of the last epoch is filled up with empty rows, so nothing is left out.
+    An epoch has the groups that were prepared for it; where training is longer, the prepared epochs come again in
+    turn. With a curriculum the first epoch comes in that many stages of as many groups each, from the shortest groups
+    to the longest, each stage in an order of its own. The last step of the last epoch is filled up with empty rows, so
+    nothing is left out.
     """
 
     def __init__(
-        self, groups: Sequence[TokenGroup], length: int, slots: int, rows: int, epochs: int, seed: int
+        self,
+        groups: Sequence[TokenGroup],
+        length: int,
+        slots: int,
+        rows: int,
+        epochs: int,
+        seed: int,
+        curriculum: int = 1,
     ) -> None:
-        sizes, answers, right_tokens = measure(groups)
-        fits = np.flatnonzero((sizes <= length) & (answers <= slots))
-        self.dropped = {"longer_than_row": len(groups) - len(fits)} if len(fits) < len(groups) else {}
-        if not len(fits):
+        measured = measure(groups)
+        sizes, answers, of_epoch = measured["size"], measured["count"], measured["epoch"]
+        prepared = int(of_epoch.max(initial=0)) + 1
+        fits, read = (sizes <= length) & (answers <= slots), of_epoch < epochs
+        dropped = {"longer_than_row": read & ~fits, "prepared for an epoch that is not trained": ~read}
+        self.dropped = {why: int(which.sum()) for why, which in dropped.items() if which.any()}
+        if not fits.any():
             raise DataError(
                 f"none of {len(groups)} groups fits a row of {length} tokens and {slots} answers "
                 f"(the longest has {sizes.max()}); raise data.row_length"
@@ -39,11 +52,20 @@ class RowSource:
                 else "the data set has no groups; run `toolrm prepare` first"
             )
         self.groups, self.length, self.slots = groups, length, slots
-        self.sizes, self.right_tokens, kept = sizes, right_tokens, (sizes[fits], answers[fits])
+        self.sizes, self.right_tokens = sizes, measured["right_tokens"]
         self.plan: list[tuple[int, ...]] = []
         for epoch in range(epochs):
-            number = seeded(seed, "packing", epoch=epoch).getrandbits(63)
-            self.plan += [tuple(int(fits[i]) for i in row) for row in plan(*kept, length, slots, WINDOW, number)]
+            own = np.flatnonzero(fits & (of_epoch == epoch % prepared))
+            if not len(own):
+                raise DataError(
+                    f"no group that was prepared for epoch {epoch % prepared} fits a row of {length} tokens and "
+                    f"{slots} answers; raise data.row_length, or prepare fewer epochs"
+                )
+            stages = np.array_split(own[np.argsort(sizes[own], kind="stable")], 1 if epoch else curriculum)
+            for stage, some in enumerate(stages if len(stages) > 1 else [own]):
+                number = seeded(seed, "packing", str(stage or ""), epoch).getrandbits(63)
+                rows_of_stage = plan(sizes[some], answers[some], length, slots, WINDOW, number)
+                self.plan += [tuple(int(some[i]) for i in row) for row in rows_of_stage]
         self.plan += [()] * (-len(self.plan) % rows)
 
     def __len__(self) -> int:
@@ -70,14 +92,6 @@ class RowSource:
         """Share of all row tokens that are padding."""
         used = sum(int(self.sizes[i]) for row in self.plan for i in row)
         return 1 - used / (len(self.plan) * self.length)
-
-
-def measure(groups: Sequence[TokenGroup]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens, answers, and tokens of right answers of every group, int32 [groups]; those on disk have an index."""
-    if isinstance(groups, TokenGroups):
-        return groups.sizes, groups.answers, groups.right_tokens
-    sizes = [(group.size, len(group.responses), group.right_tokens) for group in groups]
-    return tuple(np.array(sizes, np.int32).reshape(-1, 3).T)
 
 
 class Share:

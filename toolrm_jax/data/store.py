@@ -19,12 +19,15 @@ from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError
 from toolrm_jax.files import CARD, file_hash, is_done, new_folder, write_file
 from toolrm_jax.preferences.card import card_hash, read_card
+from toolrm_jax.preferences.cut_off import without_cut_off
 from toolrm_jax.preferences.shards import read_groups
 from toolrm_jax.toolcalls.types import Group
 
 SHARD, INDEX = "tokens.array_record", "sizes.npy"
-FORMAT = {"format": 3}
-"""What else a card must say: files of another form are made anew. 3: with the pairs that a recipe chose."""
+FORMAT = {"format": 4}
+"""What else a card must say: files of another form are made anew. 4: with the epoch that a group was prepared for."""
+COLUMNS = ("size", "count", "highest", "right_tokens", "epoch")
+"""What the index holds of every group: properties of `TokenGroup`."""
 Answers = Literal["all", "reference"]
 NOT_WRITTEN = "group with an answer that the chat template does not keep apart from its context"
 
@@ -36,7 +39,8 @@ def encode(chat: Chat, group: Group) -> TokenGroup:
     right = tuple(verdict.right for verdict in group.verdicts)
     scores = tuple(verdict.score for verdict in group.verdicts)
     pairs = tuple((choice.better, choice.worse) for choice in group.choices)
-    return TokenGroup(group.task.id, group.task.source, encoded.context, encoded.responses, right, kinds, scores, pairs)
+    task, both = group.task, (encoded.context, encoded.responses)
+    return TokenGroup(task.id, task.source, *both, right, kinds, scores, pairs, group.epoch)
 
 
 def tokenise(groups: Path, chat: Chat, output: Path, answers: Answers = "all") -> TokenGroups:
@@ -53,6 +57,8 @@ def tokenise(groups: Path, chat: Chat, output: Path, answers: Answers = "all") -
         first: DataError | None = None
         count = 0
         for group in read_groups(groups):
+            if (group := without_cut_off(group, drops)) is None:
+                continue
             try:
                 kept = keep(encode(chat, group), drops)
             except DataError as error:
@@ -132,10 +138,10 @@ def write_tokens(folder: Path, groups: Iterable[TokenGroup]) -> tuple[int, int]:
     index = []
     for group in groups:
         writer.write(group.to_bytes())
-        index.append((group.size, len(group.responses), group.highest, group.right_tokens))
+        index.append([getattr(group, name) for name in COLUMNS])
     writer.close()
-    np.save(folder / INDEX, np.array(index, np.int32).reshape(-1, 4))
-    return len(index), sum(size for size, *_ in index)
+    np.save(folder / INDEX, np.array(index, np.int32).reshape(-1, len(COLUMNS)))
+    return len(index), sum(sizes[0] for sizes in index)
 
 
 def left_out(folder: Path) -> dict[str, int]:
@@ -144,24 +150,23 @@ def left_out(folder: Path) -> dict[str, int]:
 
 
 class TokenGroups(Sequence[TokenGroup]):
-    """The token groups of a folder by index, read as they are asked for; their sizes are in memory.
+    """The token groups of a folder by index, read as they are asked for.
 
-    sizes, answers, highest, right_tokens: int32 [groups], tokens of each, its number of answers, its highest token
-    id, and the tokens of its right answers.
+    columns: int32 [groups] by the names in COLUMNS, what of each is kept in memory.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
             self._records = ArrayRecordDataSource([str(folder / SHARD)])
-            self.sizes, self.answers, self.highest, self.right_tokens = np.load(folder / INDEX).T
+            self.columns = dict(zip(COLUMNS, np.load(folder / INDEX).T, strict=True))
         except (RuntimeError, ValueError, OSError) as error:
             raise self._damaged(error) from error
-        if len(self._records) != len(self.sizes):
-            raise self._damaged(f"{len(self._records)} groups, {len(self.sizes)} sizes")
+        if len(self._records) != len(self):
+            raise self._damaged(f"{len(self._records)} groups, {len(self)} sizes")
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        return len(self.columns["size"])
 
     @overload
     def __getitem__(self, index: int) -> TokenGroup: ...
@@ -179,6 +184,13 @@ class TokenGroups(Sequence[TokenGroup]):
 
     def _damaged(self, error: object) -> DataError:
         return DataError(f"{self.folder}: damaged ({error}); remove it and run again")
+
+
+def measure(groups: Sequence[TokenGroup]) -> dict[str, np.ndarray]:
+    """Of every group what COLUMNS name, int32 [groups] each; of those on disk nothing is read for it."""
+    if isinstance(groups, TokenGroups):
+        return groups.columns
+    return {name: np.array([getattr(group, name) for group in groups], np.int32) for name in COLUMNS}
 
 
 def read_tokens(folder: Path) -> TokenGroups:

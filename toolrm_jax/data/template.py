@@ -28,17 +28,19 @@ class Template:
     source: str
     tokens: Mapping[str, str]
 
-    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> str:
-        """The conversation as text, without a generation prompt.
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = (), **options: bool
+    ) -> str:
+        """The conversation as text, without a generation prompt unless `add_generation_prompt=True` is among `options`.
 
-        Messages and tools are plain dicts in OpenAI's form. Raises DataError where the template refuses them.
+        Messages and tools are plain dicts in OpenAI's form, options what the template itself looks at, such as
+        `enable_thinking`. Raises DataError where the template refuses them.
         """
         from jinja2 import TemplateError
 
+        known = {"messages": messages, "tools": tools or None, "add_generation_prompt": False}
         try:
-            return _compiled(self.source).render(
-                {**self.tokens, "messages": messages, "tools": tools or None, "add_generation_prompt": False}
-            )
+            return _compiled(self.source).render({**self.tokens, **known, **options})
         except (TemplateError, TypeError, ValueError, LookupError, RecursionError) as error:
             why = " ".join(str(error).split())
             raise DataError(f"the model's chat template cannot write this conversation ({why[:200]})") from error

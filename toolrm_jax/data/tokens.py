@@ -21,6 +21,7 @@ class TokenGroup:
     `right[k]` says whether answer k is right; `kinds[k]` names its error type (empty where right or unknown);
     `scores[k]` is its rule score (all may be left out: then nothing is known of them).
     `pairs` are (better, worse) answers that a recipe chose; without any, every right one stands over every wrong one.
+    `epoch`: of those that were prepared, the one whose rows it is for.
     """
 
     id: str
@@ -31,6 +32,7 @@ class TokenGroup:
     kinds: tuple[str, ...]
     scores: tuple[float, ...] = ()
     pairs: tuple[tuple[int, int], ...] = ()
+    epoch: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.context):
@@ -49,6 +51,11 @@ class TokenGroup:
     def size(self) -> int:
         """Tokens in a row: the context once and every answer."""
         return len(self.context) + sum(map(len, self.responses))
+
+    @property
+    def count(self) -> int:
+        """How many answers it has."""
+        return len(self.responses)
 
     @property
     def highest(self) -> int:
@@ -91,6 +98,7 @@ class TokenGroup:
             "kinds": self.kinds,
             "scores": self.scores,
             "pairs": self.pairs,
+            "epoch": self.epoch,
         }
         text = json.dumps(header, separators=(",", ":")).encode()
         ids = np.concatenate([self.context, *self.responses]).astype("<i4")
@@ -105,7 +113,9 @@ class TokenGroup:
         context, *responses = np.split(ids, np.cumsum(header["lengths"])[:-1])
         right, kinds, scores = (tuple(header[name]) for name in ("right", "kinds", "scores"))
         pairs = tuple((better, worse) for better, worse in header["pairs"])
-        return cls(header["id"], header["source"], context, tuple(responses), right, kinds, scores, pairs)
+        return cls(
+            header["id"], header["source"], context, tuple(responses), right, kinds, scores, pairs, header["epoch"]
+        )
 
 
 def _common_prefix(a: np.ndarray, b: np.ndarray) -> int:

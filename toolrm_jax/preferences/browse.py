@@ -117,6 +117,7 @@ def _shown(group: Group) -> dict[str, Any]:
         "category": task.category,
         "licence": task.licence,
         "complexity": complexity(task.reference) if task.reference else None,
+        "epoch": group.epoch,
         "errors": errors,
         "tools": [_tool(tool) for tool in task.context.tools],
         "messages": [_message(message) for message in task.context.messages],

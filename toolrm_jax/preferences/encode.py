@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,7 @@ class Encoder:
 
     def encode(self, group: Group) -> bytes:
         """One record."""
-        rest = Group(_EMPTY, group.candidates, group.verdicts, group.choices, group.names).to_json()
+        rest = dataclasses.replace(group, task=_EMPTY).to_json()
         del rest["task"]
         return f'{{"task":{self._task(group.task)},{_text(rest)[1:]}'.encode("ascii")
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.preferences.cut_off import whole_answers
 from toolrm_jax.preferences.partners import Partners, joined_answers
 from toolrm_jax.preferences.split import in_order
 from toolrm_jax.seeding import seeded
@@ -70,12 +71,14 @@ def make_groups(
     seed: int,
     real: Mapping[str, Sequence[Candidate]] | None = None,
     strict: bool = False,
+    epoch: int = 0,
 ) -> Made:
     """One group for each task that has a right and a wrong candidate, in the order of task ids.
 
     `real` holds models' answers by task id; in a joined task they stand among the right calls of its other parts.
-    Every choice is seeded by the task's id, so order of arrival changes nothing. With `strict`, a fault in one task
-    is a DataError, otherwise a counted drop. The difficulty filter is method.md section 4, item 11, with made
+    Every choice is seeded by the task's id, so order of arrival changes nothing; that of answers also by the `epoch` of
+    training they are for, while joins and tools on offer are the same in every epoch. With `strict`, a fault in one
+    task is a DataError, otherwise a counted drop. The difficulty filter is method.md section 4, item 11, with made
     candidates counted like sampled ones.
     """
     real = real or {}
@@ -93,8 +96,8 @@ def make_groups(
                 task, parts = partners.join(task, seed, changes)
                 answers = joined_answers(parts, real)
             task = _trim(task, answers, recipe, seed, changes)
-            neighbours = _neighbours(task, referenced, recipe.neighbours, seed)
-            members = _members(task, answers, neighbours, recipe, seed, changes)
+            neighbours = _neighbours(task, referenced, recipe.neighbours, seed, epoch)
+            members = _members(task, answers, neighbours, recipe, seed, changes, epoch)
         except DataError:
             if strict:
                 raise
@@ -105,7 +108,7 @@ def make_groups(
             drops[NO_WRONG if True in verdicts else NO_RIGHT] += 1
         elif kept := _within(task, members, recipe.max_characters):
             changes["answers left out for length"] += len(members) - len(kept)
-            groups.append(Group(task, *zip(*kept)))
+            groups.append(Group(task, *zip(*kept), epoch=epoch))
         else:
             drops[TOO_LONG] += 1
     return Made(tuple(groups), dict(+drops), dict(+changes))
@@ -138,17 +141,17 @@ def _trim(task: Task, answers: Sequence[Candidate], recipe: Recipe, seed: int, c
     return trimmed
 
 
-def _neighbours(task: Task, tasks: Sequence[Task], count: int, seed: int) -> tuple[Tool, ...]:
+def _neighbours(task: Task, tasks: Sequence[Task], count: int, seed: int, epoch: int) -> tuple[Tool, ...]:
     """The tools of a few other tasks, each name once, none of them on offer here."""
-    drawn = seeded(seed, "neighbours", task.id).sample(tasks, min(count, len(tasks)))
+    drawn = seeded(seed, "neighbours", task.id, epoch).sample(tasks, min(count, len(tasks)))
     found = {tool.name: tool for other in drawn for tool in other.context.tools}
     return tuple(tool for name, tool in found.items() if task.context.tool(name) is None)
 
 
-def _right(task: Task, count: int, seed: int) -> list[Candidate]:
+def _right(task: Task, count: int, seed: int, epoch: int) -> list[Candidate]:
     """Up to `count` seeded right answers, unlike by `candidate_key`."""
     pool = right_variants(task, seed, max(count, RIGHT_POOL))
-    rng = seeded(seed, "right candidates", task.id)
+    rng = seeded(seed, "right candidates", task.id, epoch)
     drawn = rng.sample(pool, len(pool))
     if task.reference.calls and rng.random() < REFERENCE_FIRST:
         drawn.sort(key=lambda candidate: candidate.maker != "reference")
@@ -165,6 +168,7 @@ def _members(
     recipe: Recipe,
     seed: int,
     changes: Counter[str],
+    epoch: int,
 ) -> list[tuple[Candidate, Verdict]]:
     """The group's candidates with their verdicts: right variants, real answers, mistakes; equal ones once."""
     seen: set[Hashable] = set()
@@ -184,13 +188,13 @@ def _members(
             found.append((candidate, judge(task, candidate)))
         return found
 
-    right = judged(_right(task, recipe.right, seed))
-    real = judged(sorted(answers, key=lambda answer: json.dumps(answer.to_json())))
-    mistakes = judged(make_mistakes(task, seed, recipe.mistakes, neighbours=neighbours))
+    right = judged(_right(task, recipe.right, seed, epoch))
+    real = judged(sorted(whole_answers(answers, changes), key=lambda answer: json.dumps(answer.to_json())))
+    mistakes = judged(make_mistakes(task, seed, recipe.mistakes, epoch=epoch, neighbours=neighbours))
     # A candidate whose maker and whose judge disagree has a label nobody can trust.
     doubtful = [member for member in right if not member[1].right] + [member for member in mistakes if member[1].right]
     changes["doubtful candidates"] += len(doubtful)
-    rng = seeded(seed, "real candidates", task.id)
+    rng = seeded(seed, "real candidates", task.id, epoch)
     order = rng.sample(real, len(real))
     return [
         *(member for member in right if member[1].right),

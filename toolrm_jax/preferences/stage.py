@@ -51,8 +51,8 @@ class Batch:
     removed: tuple[Removed, ...]
 
 
-def make_batch(items: Sequence[Item], job: Job) -> Batch:
-    """The groups of a batch, in the order of its tasks. With `strict`, a fault in one task is a DataError."""
+def make_batch(items: Sequence[Item], job: Job, epoch: int = 0) -> Batch:
+    """The groups of a batch for one epoch, in the order of its tasks. With `strict`, a fault in one is a DataError."""
     drops: Counter[str] = Counter()
     changes: Counter[str] = Counter()
     groups, originals, removed = [], [], []
@@ -64,7 +64,7 @@ def make_batch(items: Sequence[Item], job: Job) -> Batch:
             drops[CONTAMINATED.format(found.shares)] += 1
             continue
         try:
-            made = make(task, answers, job.recipe, job.seed, changes)
+            made = make(task, answers, job.recipe, job.seed, changes, epoch)
         except DataError:
             if job.strict:
                 raise
@@ -78,9 +78,9 @@ def make_batch(items: Sequence[Item], job: Job) -> Batch:
     return Batch(tuple(groups), tuple(originals), dict(drops), dict(+changes), tuple(removed))
 
 
-def make_shard(folder: Path, name: str, items: Sequence[Item], job: Job) -> None:
+def make_shard(folder: Path, name: str, items: Sequence[Item], job: Job, epoch: int = 0) -> None:
     """Write the shard of that name and then its index. A batch that gives no group leaves an index alone."""
-    batch = make_batch(items, job)
+    batch = make_batch(items, job, epoch)
     tally = Tally()
     for group in batch.groups:
         tally.add(group)
@@ -98,9 +98,19 @@ def make_shard(folder: Path, name: str, items: Sequence[Item], job: Job) -> None
     write_file(index_path(folder, name), index.to_bytes())
 
 
+def shard_name(name: str, epoch: int) -> str:
+    """What a shard of that name is called among those of an epoch."""
+    return f"e{epoch}-{name}" if epoch else name
+
+
 def index_path(folder: Path, name: str) -> Path:
     """Where the index of the shard of that name is, once the shard is done."""
     return folder / f"index-{name}.npz"
+
+
+def index_paths(folder: Path, epoch: int) -> list[Path]:
+    """The indexes of all of an epoch's shards that are done, in order."""
+    return sorted(folder.glob(f"index-{shard_name('[0-9]*', epoch)}.npz"))
 
 
 @functools.lru_cache(maxsize=2)

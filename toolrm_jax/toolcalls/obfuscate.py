@@ -35,7 +35,7 @@ class Renaming:
 
     known: the names of the task itself. values: identifiers among them that are values as well. words: words of the
     sample's texts that could pass for a new name, which none may be. described: how many of the names still stand in a
-    description or message, as whole words.
+    description or message, as whole words. epoch: of training; each has another map.
     """
 
     names: Mapping[str, str]
@@ -45,6 +45,7 @@ class Renaming:
     values: frozenset[str] = frozenset()
     words: frozenset[str] = frozenset()
     described: int = 0
+    epoch: int = 0
 
     def apply(self, calls: Sequence[Call]) -> tuple[Call, ...]:
         """The calls under the new names. A name the sample does not have gets its own random string, always the same.
@@ -97,7 +98,7 @@ class Renaming:
         """The random string of a name, known or not."""
         if name in self.names:
             return self.names[name]
-        generator = seeded(self.seed, f"obfuscate unknown name {name}", self.record)
+        generator = seeded(self.seed, f"obfuscate unknown name {name}", self.record, self.epoch)
         return _draw(generator, {*self.names, *self.names.values(), *self.words, name})
 
     def _old(self, name: str) -> str:
@@ -111,13 +112,13 @@ class Renaming:
         )
 
 
-def obfuscate(task: Task, seed: int, candidates: Sequence[Candidate] = ()) -> tuple[Task, Renaming]:
+def obfuscate(task: Task, seed: int, candidates: Sequence[Candidate] = (), epoch: int = 0) -> tuple[Task, Renaming]:
     """The task under random names (6–12 lower-case letters), with the keys of its tools' schemas shuffled.
 
-    Depends on the seed and the task alone, but for names that would be words of a candidate. Raises DataError for
+    Depends on seed, epoch and task alone, but for names that would be words of a candidate. Raises DataError for
     schemas whose parameters cannot be renamed for sure: known by a pattern, or by a `$ref` to the whole schema.
     """
-    generator = seeded(seed, "obfuscate", task.id)
+    generator = seeded(seed, "obfuscate", task.id, epoch)
     originals = list(dict.fromkeys(_names(task)))
     words = _facts(task.context.tools).words.union(*map(_like_new, _said(task, candidates)))
     taken = {*originals, *words}
@@ -132,7 +133,7 @@ def obfuscate(task: Task, seed: int, candidates: Sequence[Candidate] = ()) -> tu
         return replace_mentions(text, renaming.known, renaming.values, names.__getitem__, left)
 
     renamed = _renamed_task(task, names.__getitem__, told, generator)
-    return renamed, dataclasses.replace(renaming, described=len(left))
+    return renamed, dataclasses.replace(renaming, described=len(left), epoch=epoch)
 
 
 def _renamed_task(task: Task, name: Any, text: Any, generator: random.Random | None) -> Task:
