@@ -2,9 +2,10 @@
 
 Command:   toolrm quickstart config=qwen2p5_coder_0p5b_cpu prepare.train.answers=FOLDER [model=FOLDER] [pairs=FILE]
            FOLDER holds models' published answers to BFCL's questions, as BFCL's own result files have them
-Hardware:  two CPU cores, 10 GiB of memory
-Time:      not measured yet
-Expect:    not measured yet; the bar is the likelihood under the untrained backbone, which the report shows beside it
+Hardware:  two CPU cores, 24 GiB of memory (22 GiB at most where it was resumed; a run in one go was not measured)
+Time:      measured beside other work: an hour and a half, 25 s a step, 25 min for judging 300 pairs and 120 groups
+Expect:    one run, seed 0: 76.0 (70.9 to 80.5) % of 300 real non-live pairs, where the untrained backbone's likelihood
+           gives 73.7 (mean) and 73.0 (sum), the hand rule 81.0; 90.3 (83.6 to 94.4) % on made mistakes
 """
 
 import chz

@@ -137,6 +137,7 @@ def test_a_saved_config_is_read_back_and_differences_are_found(tmp_path):
     assert settings.saved_difference(config, tmp_path) is None
     other = chz.replace(config, output="there", inner=Inner(rate=9.0, names=("p", "q")))
     assert settings.saved_difference(other, tmp_path, "output") == ("inner.rate", "0.5", "9.0")
+    assert settings.saved_difference(other, tmp_path, "output", "inner.rate") is None
 
 
 @pytest.mark.parametrize("name", ["quickstart", "qwen2p5_coder_0p5b", "qwen3_0p6b"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,10 +12,20 @@ from toolrm_jax.commands.trained import open_run
 from toolrm_jax.files import is_complete
 
 
-def test_two_hosts_train_one_model_by_the_same_command(finished, tiny_model, tmp_path):
+def test_two_hosts_train_one_model_by_the_same_command_in_place_of_another(finished, tiny_model, tmp_path):
+    shutil.copytree(finished / "run", tmp_path / "run")
     sides = [f"data.{side}={finished / 'groups' / side}" for side in ("train", "held_out")]
     rows = ("data.row_length=512", "data.rows=2", "data.epochs=20", "data.held_out_groups=2")
-    words = ("train", "output=run", f"model.path={tiny_model}", "model.compute_dtype=float32", *sides, *rows, "steps=3")
+    words = (
+        "train",
+        "output=run",
+        f"model.path={tiny_model}",
+        "model.compute_dtype=float32",
+        *sides,
+        *rows,
+        "steps=3",
+        "overwrite=true",
+    )
     with socket.socket() as free:
         free.bind(("localhost", 0))
         together = {"JAX_COORDINATOR_ADDRESS": f"localhost:{free.getsockname()[1]}", "JAX_NUM_PROCESSES": "2"}

@@ -13,9 +13,10 @@ import pytest
 from flax import nnx
 
 from toolrm_jax.errors import ConfigError, DataError, ModelError
-from toolrm_jax.train.checkpoints import Checkpoints
+from toolrm_jax.train.checkpoints import Checkpoints, DamagedCheckpoint
 from toolrm_jax.train.fingerprint import fingerprint
 from toolrm_jax.train.layout import TrainState
+from toolrm_jax.train.optimizer import Mean
 
 
 def state(step: int, width: int = 40) -> tuple[TrainState, nnx.State]:
@@ -34,6 +35,10 @@ def save(checkpoints: Checkpoints, step: int, **measured: float) -> None:
 def save_and_wait(checkpoints: Checkpoints, step: int) -> None:
     save(checkpoints, step)
     checkpoints.wait()
+
+
+def newest(checkpoints: Checkpoints, say, width: int = 40, **how):
+    return checkpoints.newest(lambda step: checkpoints.restore(step, *state(9, width)), say, **how)
 
 
 def leaves(*trees) -> list[np.ndarray]:
@@ -67,7 +72,7 @@ def data_files(folder: Path, step: int) -> list[Path]:
 def test_what_is_read_is_what_was_saved(three):
     checkpoints = Checkpoints(three, keep=3, to_read=True)
     assert_is(checkpoints.restore(2, *state(9)), 2)
-    assert_is(checkpoints.restore_newest(*state(9), pytest.fail), 3)
+    assert_is(newest(checkpoints, pytest.fail), 3)
 
 
 def test_kept_are_the_newest_the_best_and_every_nth(tmp_path):
@@ -135,10 +140,10 @@ def test_a_damaged_newest_checkpoint_is_told_of_and_the_one_before_it_taken(thre
     said: list[str] = []
     checkpoints = Checkpoints(three, keep=3, to_read=True)
     if damage is of_another_step:
-        assert_is(checkpoints.restore_newest(*state(9), said.append), 1)
+        assert_is(newest(checkpoints, said.append), 1)
         assert len(said) == 2, "the arrays of the second are gone"
     else:
-        assert_is(checkpoints.restore_newest(*state(9), said.append), 2)
+        assert_is(newest(checkpoints, said.append), 2)
     assert f"{three / '3'}: damaged (" in said[0]
     assert "trying the one before" in said[0]
     assert (three / "3").is_dir(), "reading changes nothing"
@@ -147,12 +152,12 @@ def test_a_damaged_newest_checkpoint_is_told_of_and_the_one_before_it_taken(thre
 def test_a_run_that_goes_on_sets_the_damaged_one_aside_and_saves_that_step_again(three):
     flip_a_bit(three)
     checkpoints = Checkpoints(three, keep=3)
-    assert_is(checkpoints.restore_newest(*state(9), lambda _: None, set_aside=True), 2)
+    assert_is(newest(checkpoints, lambda _: None, set_aside=True), 2)
     assert (three.parent / "damaged" / "3").is_dir()
     assert checkpoints.latest() == 2
     save(checkpoints, 3)
     checkpoints.wait()
-    assert_is(checkpoints.restore_newest(*state(9), pytest.fail), 3)
+    assert_is(newest(checkpoints, pytest.fail), 3)
     checkpoints.close()
 
 
@@ -161,12 +166,108 @@ def test_where_all_are_damaged_the_run_does_not_begin_anew_by_itself(three):
         for file in data_files(three, step):
             file.write_bytes(b"")
     with pytest.raises(ModelError, match="all 3 checkpoints are damaged"):
-        Checkpoints(three, keep=3).restore_newest(*state(9), lambda _: None)
+        newest(Checkpoints(three, keep=3), lambda _: None)
+
+
+def test_where_all_are_damaged_beginning_anew_sets_all_aside(three):
+    for step in (1, 2, 3):
+        for file in data_files(three, step):
+            file.write_bytes(b"")
+    said: list[str] = []
+    checkpoints = Checkpoints(three, keep=3)
+    assert newest(checkpoints, said.append, set_aside=True, anew=True) is None
+    assert said[-1].endswith("all 3 checkpoints are damaged, and set aside; beginning anew")
+    assert sorted(path.name for path in (three.parent / "damaged").iterdir()) == ["1", "2", "3"]
+    save(checkpoints, 1)
+    checkpoints.wait()
+    assert_is(newest(checkpoints, pytest.fail), 1)
+    checkpoints.close()
+
+
+def cannot_be_opened(folder: Path) -> None:
+    """As a file on a failing disk: the system refuses to open it."""
+    file = data_files(folder, 3)[0]
+    file.unlink()
+    file.symlink_to(file.name)
+
+
+def test_what_the_system_refuses_to_read_is_not_called_damaged_and_stays_where_it_is(three):
+    cannot_be_opened(three)
+    checkpoints = Checkpoints(three, keep=3)
+    with pytest.raises(DataError, match=r"3: cannot be read \(UNKNOWN: .*; nothing is changed") as error:
+        newest(checkpoints, pytest.fail, set_aside=True)
+    assert "\n" not in str(error.value)
+    assert checkpoints.latest() == 3
+    assert not (three.parent / "damaged").exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"), jax.errors.JaxRuntimeError),
+        (MemoryError(), MemoryError),
+        (PermissionError(13, "Permission denied", "x"), DataError),
+        (OSError(5, "Input/output error"), DataError),
+        (ValueError("UNAVAILABLE: the server does not answer"), DataError),
+    ],
+    ids=["device memory", "host memory", "permission", "disk", "server"],
+)
+def test_an_error_that_says_nothing_of_the_files_is_raised_as_what_it_is(three, monkeypatch, raised, told):
+    checkpoints = Checkpoints(three, keep=3)
+
+    def fails(*_, **__):
+        raise raised
+
+    monkeypatch.setattr("orbax.checkpoint.args.StandardRestore", fails)
+    with pytest.raises(told):
+        newest(checkpoints, pytest.fail, set_aside=True)
+    assert checkpoints.latest() == 3
+    assert not (three.parent / "damaged").exists()
+
+
+def bits(seed: int, mean: bool) -> tuple[TrainState, nnx.State]:
+    """A state of whole numbers of which no bit can be saved, so that they stand in the files as they are."""
+    draw = np.random.default_rng(seed)
+    made = lambda: nnx.Param(jnp.asarray(draw.integers(0, 2**32, (50, 40), np.uint32)))  # noqa: E731
+    params, moments = nnx.State({"kernel": made()}), nnx.State({"kernel": made()})
+    kept = (moments, Mean(nnx.State({"kernel": made()}))) if mean else (moments,)
+    return TrainState(params, kept, jnp.asarray(seed, jnp.int32)), nnx.State({"embedding": made()})
+
+
+def flip_a_bit_of(folder: Path, values: jax.Array) -> None:
+    for file in data_files(folder, 3):
+        content = bytearray(file.read_bytes())
+        if (at := content.find(np.asarray(values).tobytes())) >= 0:
+            content[at] ^= 1
+            file.write_bytes(content)
+            return
+    raise AssertionError("these values are in no file")
+
+
+@pytest.mark.parametrize("mean", [False, True], ids=["parameters", "running mean"])
+def test_to_judge_a_model_its_weights_alone_are_read(tmp_path, mean):
+    """Held by breaking what may not be read: the moments, and beside a running mean the parameters too."""
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    checkpoints.save(*bits(3, mean), {}, {})
+    checkpoints.close()
+    saved, frozen = bits(3, mean)
+    judged = saved.optimizer[-1].mean if mean else saved.params
+    flip_a_bit_of(tmp_path, saved.optimizer[0]["kernel"][...])
+    if mean:
+        flip_a_bit_of(tmp_path, saved.params["kernel"][...])
+    reader = Checkpoints(tmp_path, keep=3, to_read=True)
+    for a, b in zip(leaves(reader.restore_judged(3, *bits(9, mean))), leaves((judged, frozen)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(DamagedCheckpoint):
+        reader.restore(3, *bits(9, mean))
+    flip_a_bit_of(tmp_path, judged["kernel"][...])
+    with pytest.raises(DamagedCheckpoint, match="is not what was saved"):
+        reader.restore_judged(3, *bits(9, mean))
 
 
 def test_a_checkpoint_of_another_model_is_refused_with_the_first_array_that_differs(three):
     with pytest.raises(ModelError, match=r"3: not a checkpoint of this model \(frozen.embedding is 9x40x.*9x8x"):
-        Checkpoints(three, keep=3, to_read=True).restore_newest(*state(9, width=8), lambda _: None)
+        newest(Checkpoints(three, keep=3, to_read=True), lambda _: None, width=8)
 
 
 def test_what_a_crash_while_saving_left_is_no_checkpoint(three):
@@ -174,7 +275,7 @@ def test_what_a_crash_while_saving_left_is_no_checkpoint(three):
     half.mkdir(parents=True)
     (half / "manifest.ocdbt").write_bytes(b"half")
     checkpoints = Checkpoints(three, keep=3)
-    assert_is(checkpoints.restore_newest(*state(9), pytest.fail), 3)
+    assert_is(newest(checkpoints, pytest.fail), 3)
     save(checkpoints, 4)
     checkpoints.close()
     assert not list(three.glob("*tmp*")), "and it is cleared away"
@@ -191,7 +292,7 @@ def test_a_disk_that_fills_up_while_saving_is_told_of_and_the_checkpoint_before_
         resource.setrlimit(resource.RLIMIT_FSIZE, before[0])
         signal.signal(signal.SIGXFSZ, before[1])
     assert "\n" not in str(error.value)
-    assert_is(Checkpoints(three, keep=3).restore_newest(*state(9), pytest.fail), 3)
+    assert_is(newest(Checkpoints(three, keep=3), pytest.fail), 3)
 
 
 def test_a_folder_that_cannot_be_made_is_told_of_before_anything_is_computed(tmp_path):

@@ -63,4 +63,9 @@ def test_training_starts_from_the_fitted_head(tmp_path):
         np.asarray(trained.score[...])[:, 0], ridge_head(gram, moment, 0.03), rtol=1e-3, atol=1e-4
     )
     assert read_metrics(tmp_path)[0]["correct"] > 0.5
+    averaged = model()
+    asked = chz.replace(asked, output=str(tmp_path / "mean"), optimizer=chz.replace(asked.optimizer, ema=0.9))
+    train(asked, averaged, made, made[40:])
+    mean, fitted = np.asarray(averaged.score[...]), np.asarray(trained.score[...])
+    np.testing.assert_allclose(mean, fitted, atol=1e-6, err_msg="a running mean begins with the fitted head too")
     assert not np.any(np.asarray(nnx.split(fresh)[1]["score"].get_value()))

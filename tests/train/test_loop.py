@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
+import weakref
+from contextlib import ExitStack
 
 import chz
 import jax
@@ -23,6 +26,8 @@ from toolrm_jax.train.loss import LossWeights
 from toolrm_jax.train.metrics import read_metrics
 from toolrm_jax.train.optimizer import OptimizerConfig
 from toolrm_jax.train.recorder import NotFinite
+from toolrm_jax.train.run_folder import saved_steps
+from toolrm_jax.train.startup import Startup
 
 SHAPE = TrunkConfig("qwen3", 32, 16, 24, 2, 2, 1, 8, 1e4, 1e-6, 128, True)
 
@@ -101,10 +106,90 @@ def test_a_run_stopped_by_a_signal_and_resumed_equals_one_never_stopped(tmp_path
     assert kept(tmp_path / "whole") == kept(tmp_path / "parts")
 
 
-def test_a_loss_that_is_not_finite_names_the_step_and_its_groups(tmp_path):
+class Killed(BaseException):
+    """Ends a run at once, as a kill would."""
+
+
+def test_a_run_stopped_at_a_judgement_and_then_killed_has_that_judgement_once(tmp_path, monkeypatch):
+    """Stopped at a step after which the held-out groups are judged, it is judged by the next start, which dies."""
+    asked = {"evaluate_every": 1, "save_every": 100, "loss": LossWeights()}
+    assert train(config(tmp_path / "whole", **asked), model(), groups(60), groups(10))
+    original, calls = loop.StepRecorder.record, []
+
+    def interrupted(self, step, metrics, waited):
+        original(self, step, metrics, waited)
+        calls.append(step)
+        if step == 3 and calls.count(3) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if step == 6 and calls.count(6) == 1:
+            raise Killed
+
+    monkeypatch.setattr(loop.StepRecorder, "record", interrupted)
+    parts = config(tmp_path / "parts", **asked)
+    assert train(parts, model(), groups(60), groups(10)) is False
+    stopped = max(calls)
+    with pytest.raises(Killed):
+        train(parts, model(), groups(60), groups(10))
+    assert f'"held_out", "step": {stopped}' in kept(tmp_path / "parts")
+    assert saved_steps(tmp_path / "parts") == [stopped]
+    assert train(parts, model(), groups(60), groups(10))
+    assert kept(tmp_path / "whole") == kept(tmp_path / "parts")
+
+
+def test_a_run_goes_on_in_parts_and_with_other_remat_and_gives_the_same_losses(tmp_path, monkeypatch):
+    """What memory makes one change when a run has begun."""
+    assert train(config(tmp_path / "whole"), model(), groups(60), groups(10))
+    original = loop.StepRecorder.record
+
+    def stopped(self, step, metrics, waited):
+        original(self, step, metrics, waited)
+        if step == 3 and self.log.folder.name == "parts" and not saved_steps(tmp_path / "parts"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop.StepRecorder, "record", stopped)
+    parts = config(tmp_path / "parts")
+    assert train(parts, model(), groups(60), groups(10)) is False
+    parts = chz.replace(parts, accumulate=2, model=chz.replace(parts.model, remat="full"))
+    assert train(parts, model(), groups(60), groups(10))
+    there, here = ([r for r in read_metrics(tmp_path / side) if r["kind"] == "train"] for side in ("whole", "parts"))
+    assert [record["step"] for record in there] == [record["step"] for record in here]
+    assert [record["loss"] for record in here] == pytest.approx([record["loss"] for record in there], abs=1e-5)
+
+
+def test_a_run_that_goes_on_holds_its_weights_once(tmp_path):
+    """What the model came with is not kept beside what was restored."""
+    assert train(config(tmp_path, steps=2), model(), groups(60), groups(10))
+    again = model()
+    before = [weakref.ref(leaf) for leaf in jax.tree.leaves(nnx.split(again)[1])]
+    run = None
+    with ExitStack() as stack:
+        asked = config(tmp_path, steps=2)
+        run = loop._Run(asked, again, groups(60), groups(10), Startup(), stack, overwrite=False)
+        gc.collect()
+        assert run.start == 2
+        assert [ref() for ref in before] == [None] * len(before)
+
+
+def test_with_all_checkpoints_damaged_a_run_begins_anew_only_where_told_to(tmp_path):
+    asked = config(tmp_path, steps=2, loss=LossWeights())
+    assert train(asked, model(), groups(60), groups(10))
+    first = kept(tmp_path)
+    for file in (tmp_path / "checkpoints" / "2" / "arrays").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with pytest.raises(
+        ModelError, match="all 1 checkpoints are damaged; put back a copy, or train anew with overwrite"
+    ):
+        train(asked, model(), groups(60), groups(10))
+    assert train(asked, model(), groups(60), groups(10), overwrite=True)
+    assert kept(tmp_path) == first
+    assert (tmp_path / "damaged" / "2").is_dir()
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_its_groups_and_what_can_be_done(tmp_path):
     broken = model()
     broken.score[...] = broken.score[...] + np.nan
-    with pytest.raises(NotFinite, match=r"step 1: loss nan.* on groups g\d+"):
+    with pytest.raises(NotFinite, match=r"step 1: loss nan.* on groups g\d+.*; there is no checkpoint yet: start the"):
         train(config(tmp_path), broken, groups(20), groups(10))
 
 

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from toolrm_jax.data.rows import lay_out, stack
 from toolrm_jax.data.tokens import TokenGroup
+from toolrm_jax.errors import ConfigError
 from toolrm_jax.train.loss import (
     LossWeights,
     Sums,
     count,
     next_token_at,
+    predicted_context_tokens,
     ranking_sums,
     right_answer_tokens,
     token_error_sums,
@@ -116,8 +118,24 @@ def test_the_next_token_loss_is_on_right_answers_alone():
     chosen = np.asarray(right_answer_tokens(rows)[0])
     expected = [(g, r) in {(1, 2), (2, 1), (2, 2)} for g, r in zip(rows.group[0], rows.response[0])]
     assert chosen.tolist() == expected
-    at = np.asarray(next_token_at(rows, 10)[0])
+    at = np.asarray(next_token_at(right_answer_tokens(rows), 10)[0])
     assert at.tolist() == [*np.flatnonzero(expected), -1]
+
+
+def test_of_a_context_every_token_but_the_first_is_predicted_once_and_counted():
+    rows = rows_of(group([False, True]), group([True, True, False]))
+    chosen = np.asarray(predicted_context_tokens(rows)[0])
+    firsts = np.flatnonzero(np.diff(rows.group[0], prepend=0) > 0)
+    expected = (rows.group[0] > 0) & (rows.response[0] == 0)
+    expected[firsts] = False
+    assert chosen.tolist() == expected.tolist()
+    assert float(count(rows).context_tokens) == chosen.sum() == 2, "contexts of two tokens each"
+
+
+def test_its_weight_is_one_number_and_learning_from_contexts_alone_is_learning():
+    LossWeights(ranking=0.0, next_token_context=1.0).check()
+    with pytest.raises(ConfigError, match=r"loss\.next_token_context=-1\.0: expected 0 or more"):
+        LossWeights(next_token_context=-1.0).check()
 
 
 def scored(rights: list[bool], rule: list[float], values: list[float]):
@@ -176,7 +194,7 @@ def test_what_a_part_of_a_step_counts_is_divided_by_the_counts_of_the_whole():
     counts = count(whole)
     assert (float(counts.groups), float(counts.pairs)) == (2, 3)
     zero = jnp.zeros(())
-    rest = {"right_error": zero, "wrong_error": zero, "next_token": zero, "balance": zero}
+    rest = {"right_error": zero, "wrong_error": zero, "next_token": zero, "next_token_context": zero, "balance": zero}
     sums = Sums(counts=counts, **ranking_sums(scores, whole), **rest)
     half = Sums(counts=counts, **{name: value / 2 for name, value in ranking_sums(scores, whole).items()}, **rest)
     weights = LossWeights()
@@ -190,7 +208,7 @@ def test_spread_of_the_scores_is_told_for_both_sides():
     sums = Sums(
         counts=jax.device_get(count(rows)),
         **jax.device_get(ranking_sums(scores, rows)),
-        right_error=zero, wrong_error=zero, next_token=zero, balance=zero,
+        right_error=zero, wrong_error=zero, next_token=zero, next_token_context=zero, balance=zero,
     )  # fmt: skip
     found = sums.means()
     assert [found["right_score"], found["right_score_std"]] == pytest.approx([2.0, 1.0])

@@ -21,6 +21,24 @@ def test_the_rate_rises_to_its_peak_and_falls_to_its_floor():
     assert float(rate(100)) == pytest.approx(0.1)
 
 
+def test_it_may_fall_along_a_line_or_stay_at_its_peak_after_the_same_warm_up():
+    asked = OptimizerConfig(learning_rate=1.0, warmup=0.1, final=0.1)
+    shapes = {name: schedule(chz.replace(asked, schedule=name), 100) for name in ("cosine", "linear", "constant")}
+    for rate in shapes.values():
+        assert [float(rate(step)) for step in (0, 5, 10)] == pytest.approx([0.1, 0.55, 1.0])
+    # From 1 at step 10 to 0.1 at step 100: a hundredth a step.
+    assert [float(shapes["linear"](step)) for step in (11, 55, 100)] == pytest.approx([0.99, 0.55, 0.1])
+    assert [float(shapes["constant"](step)) for step in (11, 55, 100)] == pytest.approx([1.0] * 3)
+    # A cosine is above the line before the middle, and below it after.
+    assert float(shapes["cosine"](30)) > float(shapes["linear"](30)) > float(shapes["cosine"](80))
+    assert float(shapes["cosine"](80)) < float(shapes["linear"](80))
+
+
+@pytest.mark.parametrize("shape", ["cosine", "linear", "constant"])
+def test_a_run_of_one_step_has_a_rate_whatever_the_schedule(shape):
+    assert float(schedule(OptimizerConfig(learning_rate=1.0, schedule=shape), 1)(0)) == 1.0
+
+
 def params():
     random = np.random.default_rng(0)
     return {

@@ -73,6 +73,46 @@ def test_loss_and_gradient_equal_those_of_transformers_with_labels_masked_to_the
         np.testing.assert_allclose(found[name], values, rtol=TOLERANCE, atol=TOLERANCE * largest, err_msg=name)
 
 
+def test_a_weight_on_contexts_adds_transformers_loss_on_their_tokens_each_once_beside_the_ranking(tmp_path):
+    torch = pytest.importorskip("torch")
+    from tests.models.tiny import make
+    from toolrm_jax.converters.huggingface import model_tensors
+
+    weight, reference = 0.5, make("Qwen3", tmp_path, "ForCausalLM")
+    draw = np.random.default_rng(1)
+    made = [
+        TokenGroup(str(n), "made", draw.integers(1, 211, 2 + 9 * n), tuple(draw.integers(1, 211, (2, 3))),
+                   (True, False), ("", "x"))
+        for n in range(4)
+    ]  # fmt: skip
+    longest = max(len(group.context) for group in made)
+    ids, labels = np.zeros((4, longest), np.int64), np.full((4, longest), -100, np.int64)
+    for row, group in enumerate(made):
+        ids[row, : len(group.context)] = labels[row, : len(group.context)] = group.context
+    seen = torch.tensor(np.arange(longest)[None] < np.array([[len(group.context)] for group in made]))
+    out = reference(torch.tensor(ids), attention_mask=seen, labels=torch.tensor(labels))
+    out.loss.backward()
+
+    ours, _ = load_model(tmp_path)
+    rows = jax.tree.map(jnp.asarray, stack([lay_out(made[:3], 96, 6), lay_out(made[3:], 96, 6)]))
+    graph, params, frozen = split(ours, "sft")
+
+    def objective(params, weights):
+        sums = loss_sums(nnx.merge(graph, params, frozen), rows, weights, jnp.float32)
+        return total_loss(sums, weights)
+
+    value = jax.jit(jax.value_and_grad(objective), static_argnums=1)
+    plain, slopes = value(params, LossWeights())
+    with_contexts, more = value(params, LossWeights(next_token_context=weight))
+    assert float(with_contexts - plain) == pytest.approx(weight * out.loss.item(), abs=TOLERANCE)
+    found = jax.tree.map(lambda a, b: (b - a) / weight, slopes, more)
+    found = {tensor.name: tensor.make() for tensor in model_tensors(nnx.merge(graph, found, frozen), "policy")}
+    expected = {name: one.grad.numpy() for name, one in reference.named_parameters()}
+    largest = max(np.abs(values).max() for values in expected.values())
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=TOLERANCE, atol=TOLERANCE * largest, err_msg=name)
+
+
 def test_it_learns_to_say_the_right_answer_and_leaves_the_scalar_head_alone(tmp_path):
     data = chz.replace(config(tmp_path).data, epochs=40)
     kept = [reference_alone(group, None) for group in groups(80)]

@@ -175,7 +175,7 @@ def plot(runs: Sequence[Run], metric: str, output: Path) -> None:
 
 
 def _lower_is_better(metric: str) -> bool:
-    from toolrm_jax.train.checkpoints import LOWER_IS_BETTER
+    from toolrm_jax.train.best import LOWER_IS_BETTER
 
     return metric in LOWER_IS_BETTER
 

@@ -152,8 +152,8 @@ def leaves(config: Any) -> dict[str, Any]:
 
 
 def as_json(config: Any, *without: str) -> dict[str, Any]:
-    """The config as nested JSON values, less the top-level settings named: what a stage's card holds."""
-    return {key: value for key, value in plain(chz.asdict(config)).items() if key not in without}
+    """The config as nested JSON values, less the settings named (dotted): what a stage's card holds."""
+    return _less(plain(chz.asdict(config)), without)
 
 
 def from_json(kind: type, value: dict[str, Any]) -> Any:
@@ -170,7 +170,7 @@ def from_json(kind: type, value: dict[str, Any]) -> Any:
 
 def save(config: Any, folder: Path, *without: str) -> None:
     """Write the whole config, but for the settings named (dotted), to `folder`/config.json."""
-    write_file(folder / CONFIG_FILE, json.dumps(_less(as_json(config), without), indent=1) + "\n")
+    write_file(folder / CONFIG_FILE, json.dumps(as_json(config, *without), indent=1) + "\n")
 
 
 def _less(value: Any, without: Sequence[str], prefix: str = "") -> Any:
@@ -182,13 +182,15 @@ def _less(value: Any, without: Sequence[str], prefix: str = "") -> Any:
 
 
 def saved_difference(config: Any, folder: Path, *without: str) -> tuple[str, str, str] | None:
-    """The first setting that differs from the config saved in `folder` (name, there, now), None where none does."""
+    """The first setting that differs from the config saved in `folder` (name, there, now), None where none does.
+
+    without: settings (dotted) that may differ.
+    """
     try:
         saved = json.loads((folder / CONFIG_FILE).read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder / CONFIG_FILE}: cannot be read ({error}); name another folder") from None
-    now = as_json(config, *without)
-    return first_difference({key: value for key, value in saved.items() if key not in without}, now)
+    return first_difference(_less(saved, without), as_json(config, *without))
 
 
 def settings_of(kind: type, prefix: str = "") -> list[Setting]:

@@ -12,19 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolrm_jax.commands import settings
-from toolrm_jax.commands.backbone import backbone
-from toolrm_jax.errors import ConfigError
-from toolrm_jax.files import CARD, is_complete, is_done, refuse_foreign, write_file
+from toolrm_jax.commands.backbone import backbone, keep_origin
+from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.files import CARD, first_difference, is_complete, refuse_foreign, write_file
 from toolrm_jax.train.config import MAY_CHANGE
 from toolrm_jax.train.config import TrainConfig as Config
+from toolrm_jax.train.run_folder import saved_steps
 from toolrm_jax.train.signals import STOPPED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from toolrm_jax.data.chat import Chat
     from toolrm_jax.data.tokens import TokenGroup
     from toolrm_jax.train.startup import Startup
 
 BASE = None
+SIDES = ("train", "held_out")
+INPUTS = "inputs.json"
+"""File in a run's folder with the hash of each side's card, so that it goes on with the data it was begun with."""
+LARGER_MESH = "divide it over more devices (mesh.fsdp, mesh.tensor), or take a smaller one"
 MODEL = "model"
 """Folder in a run's with the backbone's config and tokenizer: with a checkpoint they are the whole model."""
 
@@ -42,48 +49,75 @@ def train(config: Config, overwrite: bool = False) -> bool:
     from toolrm_jax.preferences.card import card_hash, read_card
 
     output = Path(config.output)
-    made_from = settings.as_json(config, *MAY_CHANGE)
-    inputs = {name: card_hash(read_card(getattr(config.data, name))) for name in ("train", "held_out")}
-    if is_complete(output):
-        if is_done(output, made_from, inputs, overwrite):
-            return True
-        shutil.rmtree(output)
-    elif (output / settings.CONFIG_FILE).is_file():
-        _check_same(config, output, overwrite)
-    else:
-        refuse_foreign(output, overwrite)
-    return _train(config, output, {"config": made_from, "inputs": inputs})
-
-
-def _check_same(config: Config, output: Path, overwrite: bool) -> None:
-    """A run that has begun goes on only with its own settings; with `overwrite` it begins anew."""
-    found = settings.saved_difference(config, output, *MAY_CHANGE)
-    if found is None:
-        return
-    if not overwrite:
-        where, there, asked = found
+    inputs = {side: card_hash(read_card(getattr(config.data, side))) for side in SIDES}
+    # What has saved nothing has not begun: it may be started with anything.
+    begun = is_complete(output) or bool(saved_steps(output))
+    changed = _changed(config, output, inputs) if begun else None
+    if changed and not overwrite:
+        where, there, asked = changed
         raise ConfigError(
             f"{output}: was begun with {where}={there}, now {asked}; say overwrite=true or name another folder"
         )
-    shutil.rmtree(output)
+    if is_complete(output) and not changed:
+        return True
+    if not begun and not (output / settings.CONFIG_FILE).is_file():
+        refuse_foreign(output, overwrite)
+    return _train(config, inputs, overwrite=overwrite, remove=changed is not None)
 
 
-def _train(config: Config, output: Path, card: dict[str, object]) -> bool:
+def _changed(config: Config, output: Path, inputs: dict[str, str]) -> tuple[str, str, str] | None:
+    """The first setting, or side of the data, that is not what a run was begun with (name, there, now)."""
+    if found := settings.saved_difference(config, output, *MAY_CHANGE):
+        return found
+    if (there := _inputs_of(output)) is None or not (found := first_difference(there, inputs)):
+        return None
+    side, old, new = found
+    return f"data.{side} prepared otherwise (hash of its card)", old, new
+
+
+def _inputs_of(output: Path) -> dict[str, str] | None:
+    """The hash of each side's card as a run was begun with. An older run has it of its tokens; None without these."""
+    try:
+        if (output / INPUTS).is_file():
+            return json.loads((output / INPUTS).read_bytes())
+        tokens = [output / "tokens" / side / CARD for side in SIDES]
+        if not all(card.is_file() for card in tokens):
+            return None
+        return {side: json.loads(card.read_bytes())["inputs"]["groups"] for side, card in zip(SIDES, tokens)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{output}: what it was begun with cannot be read ({error}); name another folder") from None
+
+
+def _remove(output: Path) -> None:
+    """Remove a run's folder, at once for whoever looks. One process does it, when all have seen what was there."""
+    from toolrm_jax.parallel import hosts
+
+    if hosts.is_first():
+        retired = output.with_name(f".{output.name}.retired")
+        shutil.rmtree(retired, ignore_errors=True)
+        output.rename(retired)
+        shutil.rmtree(retired)
+
+
+def _train(config: Config, inputs: dict[str, str], overwrite: bool, remove: bool) -> bool:
     from toolrm_jax.parallel import hosts
     from toolrm_jax.train.startup import Startup
 
-    startup = Startup()
+    startup, output = Startup(), Path(config.output)
     if joined := hosts.start():
         print(joined)
     with hosts.failing_for_all():
-        if not _train_joined(config, output, startup):
+        if remove:
+            hosts.first_then_all(lambda: _remove(output))
+        if not _train_joined(config, inputs, startup, overwrite):
             return False
         if hosts.is_first():
+            card = {"config": settings.as_json(config, *MAY_CHANGE), "inputs": inputs}
             write_file(output / CARD, json.dumps(card, indent=1) + "\n")
     return True
 
 
-def _train_joined(config: Config, output: Path, startup: Startup) -> bool:
+def _train_joined(config: Config, inputs: dict[str, str], startup: Startup, overwrite: bool) -> bool:
     """One process's part of the training."""
     from toolrm_jax.data.chat import Chat
     from toolrm_jax.models.folder import load_model
@@ -94,40 +128,44 @@ def _train_joined(config: Config, output: Path, startup: Startup) -> bool:
     from toolrm_jax.train.compiled import keep_compiled
     from toolrm_jax.train.config import run_mesh
     from toolrm_jax.train.loop import train as train_loop
+    from toolrm_jax.train.memory import must_fit
 
     use_all_cores()
-    mesh = run_mesh(config)
+    output, mesh = Path(config.output), run_mesh(config)
     folder = hosts.first_then_all(lambda: backbone(config.model.path, output.with_name(f"{output.name}.backbone")))
     chat = Chat.load(folder)
     _check_tokenizer(chat, output)
     with startup.part("tokenising"):
-        tokens = hosts.first_then_all(lambda: _write_inputs(config, output, folder, chat))
+        tokens = hosts.first_then_all(lambda: _write_inputs(config, inputs, folder, chat))
     if config.compile_cache:
         keep_compiled(output / "compiled")
     frozen = config.model.frozen_layers
-    with startup.part("reading weights"):
-        model, _ = load_model(
+    with startup.part("reading weights"), must_fit("the model", LARGER_MESH):
+        model, missing = load_model(
             folder,
             layers=config.model.layers,
             frozen_layers=frozen,
             shardings=lambda shape: weight_shardings(shape, frozen, mesh),
         )
         model = with_adapters(model, config.model.lora, config.seed)
-    return train_loop(config, model, tokens["train"], tokens["held_out"], startup)
+    if hosts.is_first():
+        for head in missing:
+            print(f"{head} is not in the backbone: it starts at zero")
+    return train_loop(config, model, tokens["train"], tokens["held_out"], startup, overwrite)
 
 
 def _check_tokenizer(chat: Chat, output: Path) -> None:
     """A run that has begun goes on with its own tokenizer: the weights it has learned stand for its tokens."""
     from toolrm_jax.data.chat import Chat
 
-    if (output / "checkpoints").is_dir() and (there := Chat.load(output / MODEL)).fingerprint != chat.fingerprint:
+    if saved_steps(output) and (there := Chat.load(output / MODEL)).fingerprint != chat.fingerprint:
         raise ConfigError(
             f"{output}: was begun with another tokenizer or chat template ({there.vocab_size} tokens, now "
             f"{chat.vocab_size}); give the same model.path, or another output folder"
         )
 
 
-def _write_inputs(config: Config, output: Path, folder: Path, chat: Chat) -> dict[str, list[TokenGroup]]:
+def _write_inputs(config: Config, inputs: dict[str, str], folder: Path, chat: Chat) -> dict[str, Sequence[TokenGroup]]:
     """Write what a run needs beside its checkpoints, and give the token groups of both sides.
 
     The first process writes, before the others come here: they only read, since two of them would replace one file.
@@ -137,12 +175,15 @@ def _write_inputs(config: Config, output: Path, folder: Path, chat: Chat) -> dic
     from toolrm_jax.models.folder import shortened
     from toolrm_jax.parallel import hosts
 
+    output = Path(config.output)
     if hosts.is_first():
         settings.save(config, output)
+        write_file(output / INPUTS, json.dumps(inputs, indent=1) + "\n")
         chat.save(output / MODEL)
+        keep_origin(config.model.path, folder, output / MODEL)
         kept = shortened(read_config(folder), config.model.layers, str(folder))
         write_file(output / MODEL / "config.json", json.dumps(kept, indent=2) + "\n")
-    sides = {name: Path(getattr(config.data, name)) for name in ("train", "held_out")}
+    sides = {name: Path(getattr(config.data, name)) for name in SIDES}
     answers = "all" if config.task == "reward" else "reference"
     found = {name: tokenise(groups, chat, output / "tokens" / name, answers) for name, groups in sides.items()}
     for name in found:

@@ -12,13 +12,16 @@ from toolrm_jax.commands import settings
 from toolrm_jax.commands.train import MODEL, Config
 from toolrm_jax.errors import ConfigError, ModelError
 from toolrm_jax.files import CARD, file_hash, json_hash
+from toolrm_jax.train.run_folder import CHECKPOINTS
 
 if TYPE_CHECKING:
+    import jax
+
     from toolrm_jax.data.chat import Chat
     from toolrm_jax.models.heads import RewardModel
 
 SCORE = "score.weight"
-CHECKPOINTS = "checkpoints"
+LARGER = "open it on a larger device, or on the CPU with JAX_PLATFORMS=cpu"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -67,11 +70,13 @@ def open_folder(folder: Path) -> tuple[Opened, tuple[str, ...]]:
     from toolrm_jax.data.chat import Chat
     from toolrm_jax.models.folder import load_model
     from toolrm_jax.parallel.mesh import use_all_cores
+    from toolrm_jax.train.memory import must_fit
 
     use_all_cores()
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder; give an exported folder, a run's, or a backbone's")
-    model, missing = load_model(folder)
+    with must_fit(f"{folder}: the model", LARGER):
+        model, missing = load_model(folder)
     chat = Chat.load(folder)
     weights = {file.name: file_hash(file) for file in sorted(folder.glob("*.safetensors"))}
     return Opened(model, chat, json_hash([weights, chat.fingerprint])), missing
@@ -86,10 +91,11 @@ def run_config(folder: Path) -> Config:
         raise ConfigError(f"{file}: not the config of a run ({error}); give the folder of `toolrm train`") from None
 
 
-def open_run(folder: Path, step: int | None = None, merge: bool = True) -> tuple[Opened, int]:
+def open_run(folder: Path, step: int | None = None, merge: bool = True, on_host: bool = False) -> tuple[Opened, int]:
     """A run's checkpoint of `step`, or the newest that is not damaged, as a model; and its step. Raises ModelError.
 
-    merge: adapters into the weights, where the run has some.
+    merge: adapters into the weights, where the run has some. on_host: the weights lie in the host's memory, where no
+    accelerator has to hold them, to be written elsewhere; else on the first device.
     """
     import jax
     import jax.numpy as jnp
@@ -97,43 +103,52 @@ def open_run(folder: Path, step: int | None = None, merge: bool = True) -> tuple
 
     from toolrm_jax.data.chat import Chat
     from toolrm_jax.models.config import TrunkConfig, read_config
-    from toolrm_jax.models.heads import RewardModel
-    from toolrm_jax.models.lora import merged, with_adapters
+    from toolrm_jax.models.lora import merged
     from toolrm_jax.parallel.mesh import use_all_cores
+    from toolrm_jax.train.abstract import AbstractRun
     from toolrm_jax.train.checkpoints import Checkpoints
     from toolrm_jax.train.layout import TrainState
-    from toolrm_jax.train.optimizer import judged_weights, make_optimizer
-    from toolrm_jax.train.step import split
+    from toolrm_jax.train.memory import must_fit
 
     use_all_cores()
     config = run_config(folder)
-    shape = TrunkConfig.from_huggingface(read_config(folder / MODEL), str(folder / MODEL))
     # Shapes alone: the checkpoint holds every value.
-    fresh = lambda: RewardModel(shape, frozen_layers=config.model.frozen_layers, rngs=nnx.Rngs(0))  # noqa: E731
-    graph, params, frozen = split(nnx.eval_shape(lambda: with_adapters(fresh(), config.model.lora)), config.task)
-    optimizer = jax.eval_shape(make_optimizer(config.optimizer, 1).init, params)
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state, frozen = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-        (TrainState(params, optimizer, jax.ShapeDtypeStruct((), jnp.int32)), frozen),
-    )
+    run = AbstractRun.of(config, TrunkConfig.from_huggingface(read_config(folder / MODEL), str(folder / MODEL)))
+    state = TrainState(run.params, jax.eval_shape(run.optimizer.init, run.params), jax.ShapeDtypeStruct((), jnp.int32))
+    here = jax.sharding.SingleDeviceSharding(_host() if on_host else jax.local_devices()[0])
+    place = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)  # noqa: E731
+
+    def read(number: int) -> tuple[nnx.State, nnx.State, int]:
+        return *checkpoints.restore_judged(number, *jax.tree.map(place, (state, run.frozen))), number
+
     checkpoints = Checkpoints(folder / CHECKPOINTS, config.keep, to_read=True)
-    try:
-        if step is not None:
-            found = checkpoints.restore(step, state, frozen)
-        else:
-            found = checkpoints.restore_newest(state, frozen, lambda line: print(line, file=sys.stderr))
-    finally:
-        checkpoints.close()
-    if found is None:
-        raise ModelError(f"{folder}: has no checkpoint yet; train further with the same command")
-    state, frozen, _ = found
-    step = int(state.step)
-    model = nnx.merge(graph, judged_weights(state.params, state.optimizer), frozen)
-    model = merged(model) if merge else model
+    with must_fit(f"{folder}: the model", LARGER):
+        try:
+            found = read(step) if step is not None else checkpoints.newest(read, _warn)
+        finally:
+            checkpoints.close()
+        if found is None:
+            raise ModelError(f"{folder}: has no checkpoint yet; train further with the same command")
+        params, frozen, step = found
+        model = nnx.merge(run.graph, params, frozen)
+        model = merged(model) if merge else model
     chat = Chat.load(folder / MODEL)
     card = file_hash(folder / CARD) if (folder / CARD).is_file() else ""
     return Opened(model, chat, json_hash([settings.as_json(config), card, step, chat.fingerprint])), step
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _host() -> jax.Device:
+    """The device whose memory is the host's, where JAX has it beside the accelerators; else the first one."""
+    import jax
+
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names accelerators alone
+        return jax.local_devices()[0]
 
 
 def backbone_config(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A step's rows computed in parts, one after the other: less memory for the same sums.
 
 Loss and gradients of the parts are added, never averaged: what they are divided by is counted over the whole step
-before (`loss.Counts`). Averaging means of parts instead weighs a group more where its part holds fewer.
+before (`loss.Counts`). Averaging means of parts instead weighs a group more where its part holds fewer. One part of the
+loss is no sum, the balance of a mixture's experts: it is that within each part (`moe.balance_loss`).
 """
 
 from __future__ import annotations

@@ -12,23 +12,16 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax.sharding import Mesh
 
 from toolrm_jax.data.rows import Rows
-from toolrm_jax.errors import ConfigError
 from toolrm_jax.models.attention_backend import choose_backend
 from toolrm_jax.models.config import TrunkConfig
-from toolrm_jax.models.heads import RewardModel
-from toolrm_jax.models.lora import with_adapters
 from toolrm_jax.parallel.hlo import Collective, collectives
-from toolrm_jax.parallel.mesh import make_mesh
 from toolrm_jax.parallel.rules import Placed
-from toolrm_jax.parallel.shardings import bytes_per_device
-from toolrm_jax.train.config import TrainConfig
-from toolrm_jax.train.layout import Layout
-from toolrm_jax.train.optimizer import make_optimizer
-from toolrm_jax.train.step import make_eval_step, make_train_step, split
+from toolrm_jax.train.abstract import AbstractRun, state_bytes
+from toolrm_jax.train.config import TrainConfig, run_mesh
+from toolrm_jax.train.step import make_eval_step, make_train_step
 
 Step = Literal["train", "score"]
 
@@ -68,37 +61,28 @@ def compile_step(
     """Compile a run's train step, or the step that scores its held-out rows, for `devices`, allocating nothing.
 
     stand_for: CPU devices that stand for accelerators of so many slices; 0: the devices are what they are.
-    Raises ConfigError where the mesh does not fit devices, rows or weights.
+    Raises ConfigError for what the run itself would refuse.
     """
-    mesh = make_mesh(config.mesh, config.data.rows // config.accumulate, devices, stand_for=stand_for)
-    if config.data.row_length % mesh.shape["context"]:
-        raise ConfigError(
-            f"mesh.context={mesh.shape['context']}: rows of {config.data.row_length} tokens do not divide over it; "
-            f"the nearest that works is mesh.context={_nearest_context(config.data.row_length, mesh)}"
-        )
-    frozen_layers = config.model.frozen_layers
-    fresh = lambda: RewardModel(shape, frozen_layers=frozen_layers, rngs=nnx.Rngs(0))  # noqa: E731
-    graph, params, frozen = split(nnx.eval_shape(lambda: with_adapters(fresh(), config.model.lora)), config.task)
-    optimizer = make_optimizer(config.optimizer, config.steps or 1000)
-    layout = Layout.of(mesh, shape, frozen_layers, params, frozen, optimizer)
-    state, frozen = layout.abstract(params, frozen, optimizer)
+    mesh = run_mesh(config, devices, stand_for=stand_for)
+    run = AbstractRun.of(config, shape)
+    layout, state, frozen = run.on(mesh)
     dtype = jnp.dtype(config.model.compute_dtype)
     backend = choose_backend(config.model.attention, mesh.devices.flat[0].platform)
-    rows = abstract_rows(mesh, config.data.rows, config.data.row_length, config.data.slots)
     # Right answers are well under half of a row; a run counts them.
     weights, predicted = config.loss_weights, config.data.row_length // 2
+    parameters, held = state_bytes(state, frozen)
     start = time.perf_counter(), time.process_time()
     if step == "train":
+        rows = abstract_rows(mesh, config.data.rows, config.data.row_length, config.data.slots)
         jitted = make_train_step(
-            graph, optimizer, weights, dtype, config.model.remat, layout, backend, config.accumulate, predicted
+            run.graph, run.optimizer, weights, dtype, config.model.remat, layout, backend, config.accumulate, predicted
         )
         lowered = jitted.lower(state, frozen, rows)
-        held = bytes_per_device(state.optimizer)
     else:
-        jitted = make_eval_step(graph, weights, dtype, layout, backend, predicted)
+        rows = abstract_rows(mesh, config.part_rows, config.data.row_length, config.data.slots)
+        jitted = make_eval_step(run.graph, weights, dtype, layout, backend, predicted)
         lowered = jitted.lower(state.params, frozen, rows)
         held = 0
-    parameters = bytes_per_device((state.params, frozen))
     sizes = dict(mesh.shape)
     try:
         compiled, hlo = _compiled(lowered)
@@ -153,11 +137,6 @@ def _compiled(lowered: Any) -> tuple[Any, str]:
 
 def _since(start: tuple[float, float]) -> tuple[float, float]:
     return time.perf_counter() - start[0], time.process_time() - start[1]
-
-
-def _nearest_context(length: int, mesh: Mesh) -> int:
-    works = [n for n in range(1, mesh.size + 1) if length % n == 0 and mesh.size % n == 0]
-    return min(works, key=lambda n: (abs(n - mesh.shape["context"]), n))
 
 
 def _total(message: str) -> int | None:

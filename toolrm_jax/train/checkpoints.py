@@ -2,7 +2,8 @@
 
 Orbax writes each under a temporary name and renames it once all processes are done, so a crash while saving leaves
 the ones before. Beside the arrays stands a sum of their bits, taken on the devices: what is read back is held against
-it, so a damaged file is seen even where it still parses, and so is a state that came back in part.
+it, so a damaged file is seen even where it still parses, and so is a state that came back in part. An error that says
+nothing of the files (no memory left, a folder that may not be read) is raised as what it is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import errno
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -22,10 +23,13 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 import toolrm_jax
 from toolrm_jax.errors import ConfigError, DataError, ModelError
 from toolrm_jax.parallel import hosts
+from toolrm_jax.train.best import Best
+from toolrm_jax.train.damage import cause, first_line, is_damage, is_unreadable
 from toolrm_jax.train.fingerprint import fingerprint
 from toolrm_jax.train.layout import TrainState
+from toolrm_jax.train.optimizer import judged_weights
 
-LOWER_IS_BETTER = ("loss", "ranking", "token_error", "next_token")
+T = TypeVar("T")
 
 
 class DamagedCheckpoint(ModelError):
@@ -61,7 +65,7 @@ class Checkpoints:
     ) -> None:
         if keep < 1:
             raise ConfigError(f"keep={keep}: a run keeps at least its newest checkpoint; say keep=1 or more")
-        best = _Best(keep_best)
+        best = Best(keep_best)
         policies: list[preserve.PreservationPolicy] = [preserve.LatestN(keep), best]
         if keep_every:
             policies.append(preserve.EveryNSteps(keep_every))
@@ -120,49 +124,94 @@ class Checkpoints:
         return self.manager.latest_step()
 
     def restore(self, step: int, state: TrainState, frozen: nnx.State) -> tuple[TrainState, nnx.State, dict[str, Any]]:
-        """The checkpoint of `step`, with shapes and shardings of the given state; and the data position.
+        """The checkpoint of `step`, with shapes and shardings of the given state, which may be abstract; and the data
+        position.
 
         Raises ModelError where the shapes are not those of the given state, DamagedCheckpoint where what is read is
-        not what was saved.
+        not what was saved, DataError where it cannot be read now.
         """
-        arrays, want = None, _arrays(state, frozen)
-        fault = None
-        try:
-            about, data = self._read_json(step)
-            _check_same(about["arrays"], _shapes(want), self.folder / str(step))
+        want = _arrays(state, frozen)
+
+        def read() -> dict[str, Any]:
             shaped = jax.tree.map(ocp.utils.to_shape_dtype_struct, want)
-            found = self.manager.restore(step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(shaped)))
-            arrays = found.arrays
-            if changed := [
-                name for name, value in fingerprint(arrays).items() if value != about["fingerprint"].get(name)
-            ]:
-                fault = f"{changed[0]} is not what was saved"
-        except ModelError:
-            raise
-        except Exception as error:
-            # Orbax and TensorStore raise many kinds for files that are cut off, missing or overwritten.
-            fault = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        if hosts.any_process(fault is not None):
-            raise DamagedCheckpoint(f"{self.folder / str(step)}: damaged ({fault or 'as another process found'})")
-        assert arrays is not None
+            args = ocp.args.Composite(arrays=ocp.args.StandardRestore(shaped))
+            return self.manager.restore(step, args=args).arrays
+
+        arrays, data = self._checked(step, want, read)
         nnx.replace_by_pure_dict(state.params, arrays["params"])
         nnx.replace_by_pure_dict(frozen, arrays["frozen"])
         optimizer = jax.tree.unflatten(jax.tree.structure(state.optimizer), jax.tree.leaves(arrays["optimizer"]))
         return TrainState(state.params, optimizer, arrays["step"]), frozen, data
 
-    def restore_newest(
-        self, state: TrainState, frozen: nnx.State, say: Callable[[str], None], set_aside: bool = False
-    ) -> tuple[TrainState, nnx.State, dict[str, Any]] | None:
-        """The newest checkpoint that is not damaged; None where there is none at all.
+    def restore_judged(self, step: int, state: TrainState, frozen: nnx.State) -> tuple[nnx.State, nnx.State]:
+        """Of the checkpoint of `step` what a model is judged and exported with (`judged_weights`), and what is frozen.
+
+        Nothing else is read, so it takes a third of the memory of the state with Adam's moments. Raises as `restore`.
+        """
+        want = _arrays(state, frozen)
+        numbers = jax.tree.unflatten(jax.tree.structure(state.optimizer), list(want["optimizer"]))
+        # Of what the optimiser keeps the running mean, by the numbers of its leaves; without one, the parameters.
+        mean = judged_weights(None, numbers)
+        if mean is None:
+            part = {"params": want["params"]}
+        else:
+            part = {"optimizer": {number: want["optimizer"][number] for number in jax.tree.leaves(mean)}}
+        part = {name: values for name, values in (part | {"frozen": want["frozen"]}).items() if values}
+
+        def read() -> dict[str, Any]:
+            shaped = jax.tree.map(ocp.utils.to_shape_dtype_struct, part)
+            how = ocp.checkpoint_utils.construct_restore_args(shaped)
+            args = ocp.args.PyTreeRestore(shaped, restore_args=how, partial_restore=True)
+            return ocp.PyTreeCheckpointer().restore(self.folder.absolute() / str(step) / "arrays", args=args)
+
+        arrays, _ = self._checked(step, want, read)
+        nnx.replace_by_pure_dict(frozen, arrays.get("frozen", {}))
+        if mean is not None:
+            return jax.tree.map(lambda number: arrays["optimizer"][number], mean), frozen
+        nnx.replace_by_pure_dict(state.params, arrays["params"])
+        return state.params, frozen
+
+    def _checked(
+        self, step: int, want: dict[str, Any], read: Callable[[], dict[str, Any]]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The arrays that `read` gives, held against what was saved of them; and the data position."""
+        arrays, data, fault, where = {}, {}, None, self.folder / str(step)
+        try:
+            about, data = self._read_json(step)
+            _check_same(about["arrays"], _shapes(want), where)
+            arrays = read()
+            sums = fingerprint(arrays).items()
+            if changed := [name for name, value in sums if value != about["fingerprint"].get(name)]:
+                fault = f"{changed[0]} is not what was saved"
+        except ModelError:
+            raise
+        except Exception as error:
+            found = cause(error)
+            if is_unreadable(found):
+                raise DataError(
+                    f"{where}: cannot be read ({first_line(found)}); nothing is changed: see to the disk or to the "
+                    f"folder's permissions, and start the same command"
+                ) from error
+            if not is_damage(found):
+                raise found from None
+            fault = first_line(found)
+        if hosts.any_process(fault is not None):
+            raise DamagedCheckpoint(f"{where}: damaged ({fault or 'as another process found'})")
+        return arrays, data
+
+    def newest(
+        self, read: Callable[[int], T], say: Callable[[str], None], set_aside: bool = False, anew: bool = False
+    ) -> T | None:
+        """What `read` gives of the newest checkpoint that is not damaged; None where there is none at all.
 
         Each damaged one is told of and, with `set_aside`, moved into `damaged/` beside the folder, so that its step
-        can be saved again. Raises ModelError where all are damaged.
+        can be saved again. Where all are, raises ModelError; with `anew` too all are set aside, as if there were none.
         """
         steps = sorted(self.manager.all_steps(), reverse=True)
-        damaged = []
+        damaged: list[int] = []
         for step in steps:
             try:
-                found = self.restore(step, state, frozen)
+                found = read(step)
             except DamagedCheckpoint as error:
                 damaged.append(step)
                 say(f"{error}; trying the one before")
@@ -170,10 +219,15 @@ class Checkpoints:
             if set_aside and damaged:
                 self._set_aside(damaged)
             return found
-        if steps:
+        if not steps:
+            return None
+        if not (set_aside and anew):
             raise ModelError(
-                f"{self.folder}: all {len(steps)} checkpoints are damaged; put back a copy, or say overwrite=true"
+                f"{self.folder}: all {len(steps)} checkpoints are damaged; put back a copy, or train anew with "
+                f"overwrite=true"
             )
+        self._set_aside(damaged)
+        say(f"{self.folder}: all {len(steps)} checkpoints are damaged, and set aside; beginning anew")
         return None
 
     def wait(self) -> None:
@@ -206,32 +260,13 @@ class Checkpoints:
             action()
         except (OSError, ValueError, RuntimeError, ocp.checkpoint_manager.StepAlreadyExistsError) as error:
             kept = [step for step in self.manager.all_steps(read=True) if step != self.saving]
-            line = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+            line = first_line(error, 200)
             full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
             way = "free space on the disk" if full else "see that the folder can be written to"
             before = f"that of step {max(kept)} is whole" if kept else "there is none before it"
             raise DataError(
                 f"{self.folder}: a checkpoint could not be saved ({line}); {before}; {way} and start the same command"
             ) from error
-
-
-class _Best(preserve.PreservationPolicy):
-    """Keeps the checkpoint with the best value of one held-out metric, the newest of equals; without a metric, none."""
-
-    def __init__(self, metric: str | None) -> None:
-        self.metric = metric
-        self.sign = -1 if metric in LOWER_IS_BETTER else 1
-        self.measured: dict[int, dict[str, float]] = {}
-
-    def should_preserve(self, checkpoints: Any, *, context: preserve.PreservationContext) -> list[bool]:
-        steps = [info.step for info in checkpoints]
-        known = [
-            (self.sign * found[self.metric], step)
-            for step in steps
-            if self.metric and self.metric in (found := self.measured.get(step, {}))
-        ]
-        best = max(known)[1] if known else None
-        return [step == best for step in steps]
 
 
 def _arrays(state: TrainState, frozen: nnx.State) -> dict[str, Any]:

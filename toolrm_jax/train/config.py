@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import chz
@@ -42,7 +43,8 @@ class DataConfig:
     row_length: int = 4096  # tokens of a row
     slots: int = 64  # answers of a row
     rows: int = 8  # rows of a step, over all devices
-    epochs: int = 1
+    epochs: int = 1  # those that were prepared, one after the other; where these are fewer, in turn
+    curriculum: int = 1  # stages of the first epoch, from the shortest groups to the longest; 1: all mixed
     held_out_groups: int = 256  # how many of the held-out groups are judged during training
 
 
@@ -67,7 +69,7 @@ class TrainConfig:
     keep: int = 2  # newest checkpoints kept
     keep_every: int | None = None  # and each whose step this divides
     keep_best: str | None = None  # and the best by this held-out metric, such as correct; saves then measure it
-    stall_after: float = 600.0  # seconds without progress after which each host says what it waits for
+    stall_after: float = 600.0  # seconds without progress after which each host says what it waits for; 0: never
     compile_cache: bool = True  # compiled steps are kept in `output`, so that a restart does not compile again
     wandb: str | None = None  # also log to this Weights & Biases project (needs the package wandb)
 
@@ -84,10 +86,17 @@ class TrainConfig:
             return self.loss
         return LossWeights(ranking=0.0, centring=0.0, next_token=1.0, balance=self.loss.balance)
 
+    @property
+    def part_rows(self) -> int:
+        """Rows that are computed at once: those of a part of a step, and as many when held-out groups are judged."""
+        return self.data.rows // self.accumulate
+
 
 MAY_CHANGE = (
     "output",
     "mesh",
+    "model.attention",
+    "model.remat",
     "profile",
     "accumulate",
     "keep",
@@ -97,20 +106,25 @@ MAY_CHANGE = (
     "compile_cache",
     "wandb",
 )
-"""Settings that may differ when a run goes on: where and how it is computed and kept, not what."""
+"""Settings that may differ when a run goes on (by dotted names): where and how it is computed and kept, not what."""
 
 
-def run_mesh(config: TrainConfig) -> Mesh:
-    """The mesh of a run, on which the rows of each of its parts divide. Raises ConfigError, also for other settings."""
+def check(config: TrainConfig) -> None:
+    """Raises ConfigError for settings that no model or devices could mend."""
     data = config.data
     positive = {"accumulate": config.accumulate, "evaluate_every": config.evaluate_every}
     positive |= {"save_every": config.save_every, "keep": config.keep, "data.rows": data.rows}
     positive |= {"data.epochs": data.epochs, "data.row_length": data.row_length, "data.slots": data.slots}
+    positive |= {"data.curriculum": data.curriculum}
     for name, value in (positive | {"keep_every": config.keep_every, "steps": config.steps}).items():
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value}: expected a positive whole number")
     if data.rows % config.accumulate:
         raise ConfigError(f"accumulate={config.accumulate}: data.rows={data.rows} do not divide into so many parts")
+    if not config.stall_after >= 0:
+        raise ConfigError(f"stall_after={config.stall_after}: expected seconds, or 0 for never")
+    config.optimizer.check()
+    config.head_fit.check()
     config.loss.check()
     config.model.lora.check()
     if config.task == "sft" and config.loss != LossWeights(balance=config.loss.balance):
@@ -118,9 +132,15 @@ def run_mesh(config: TrainConfig) -> Mesh:
     if config.task == "sft" and config.head_fit.steps:
         raise ConfigError("task=sft has no scalar head to fit; leave head_fit.steps=0")
     config.profile.span()
-    try:
-        return make_mesh(config.mesh, data.rows // config.accumulate)
-    except ConfigError as error:
-        if config.accumulate > 1 and "data.rows" in str(error):
-            raise ConfigError(f"{error} for each of accumulate={config.accumulate} parts") from None
-        raise
+
+
+def run_mesh(config: TrainConfig, devices: Sequence[Any] | None = None, *, stand_for: int = 0) -> Mesh:
+    """The mesh of a run on all devices (or those given), on which the rows of each of its parts divide.
+
+    Raises ConfigError, also for other settings. stand_for: see `make_mesh`.
+    """
+    check(config)
+    data = config.data
+    return make_mesh(
+        config.mesh, data.rows, devices, parts=config.accumulate, length=data.row_length, stand_for=stand_for
+    )

@@ -19,6 +19,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from toolrm_jax.data.rows import Rows
+from toolrm_jax.errors import ConfigError
 from toolrm_jax.models.attention import Visible
 from toolrm_jax.models.attention_backend import Backend
 from toolrm_jax.models.heads import RewardModel
@@ -32,6 +33,13 @@ class HeadFit:
 
     steps: int = 0  # steps whose rows it reads, the first of the run; 0: the head starts as it was loaded
     ridge: float = 0.03  # penalty on the head, as a share of the mean square of a hidden value
+
+    def check(self) -> None:
+        """Raises ConfigError for values that give no head."""
+        if self.steps < 0:
+            raise ConfigError(f"head_fit.steps={self.steps}: expected 0 or more")
+        if not 0 < self.ridge < float("inf"):  # without it the equations may have no solution
+            raise ConfigError(f"head_fit.ridge={self.ridge}: expected more than 0")
 
 
 def token_weights(rows: Rows) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:

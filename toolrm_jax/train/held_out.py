@@ -38,7 +38,7 @@ def held_out_evaluation(
     """
     data = config.data
     drawn = sorted(held_out, key=lambda group: seeded(0, "held out during training", group.id).random())
-    rows = data.rows // config.accumulate
+    rows = config.part_rows
     source = RowSource(drawn[: data.held_out_groups], data.row_length, data.slots, rows, 1, 0)
     step = make_eval_step(graph, config.loss_weights, dtype, layout, backend, source.most_right_tokens)
     mine = rows_of_process(layout.mesh, rows)

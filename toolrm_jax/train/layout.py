@@ -65,11 +65,15 @@ class Layout:
         """Every device holds all of it."""
         return NamedSharding(self.mesh, PartitionSpec())
 
+    def on_mesh(self, params: nnx.State, frozen: nnx.State) -> tuple[nnx.State, nnx.State]:
+        """Parameters on their devices, from one device or, in every process, from its host."""
+        return place(params, self.state.params), place(frozen, self.frozen)
+
     def first_state(
         self, params: nnx.State, frozen: nnx.State, optimizer: optax.GradientTransformation
     ) -> tuple[TrainState, nnx.State]:
-        """The state before the first step, from parameters on one device or, in every process, on its host."""
-        params, frozen = (place(values, to) for values, to in ((params, self.state.params), (frozen, self.frozen)))
+        """The state before the first step, of these parameters: a running mean of the weights begins with them."""
+        params, frozen = self.on_mesh(params, frozen)
         moments = jax.jit(optimizer.init, out_shardings=self.state.optimizer)(params)
         step = jax.jit(lambda: jnp.zeros((), jnp.int32), out_shardings=self.whole)()
         return TrainState(params, moments, step), frozen

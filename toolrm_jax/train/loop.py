@@ -29,16 +29,19 @@ from toolrm_jax.models.heads import RewardModel
 from toolrm_jax.models.lora import adapter_values
 from toolrm_jax.models.placement import placed
 from toolrm_jax.parallel import hosts
+from toolrm_jax.parallel.host_memory import give_back_freed_memory
 from toolrm_jax.parallel.mesh import rows_of_process, spread
 from toolrm_jax.train.checkpoints import Checkpoints
 from toolrm_jax.train.config import TrainConfig, run_mesh
 from toolrm_jax.train.head_fit import make_fit
 from toolrm_jax.train.held_out import held_out_evaluation
 from toolrm_jax.train.layout import Layout, TrainState
+from toolrm_jax.train.memory import SMALLER_STEP, must_fit
 from toolrm_jax.train.metrics import MetricLog, start_wandb
 from toolrm_jax.train.optimizer import judged_weights, make_optimizer, schedule
 from toolrm_jax.train.profiling import Profile
-from toolrm_jax.train.recorder import StepRecorder
+from toolrm_jax.train.recorder import NotFinite, StepRecorder, more_gently
+from toolrm_jax.train.run_folder import CHECKPOINTS
 from toolrm_jax.train.run_rows import check_tokens, row_source
 from toolrm_jax.train.signals import stop_requests
 from toolrm_jax.train.startup import Startup
@@ -55,19 +58,19 @@ def train(
     groups: Sequence[TokenGroup],
     held_out: Sequence[TokenGroup],
     startup: Startup | None = None,
+    overwrite: bool = False,
 ) -> bool:
     """Train `model` on `groups`, with checkpoints and metrics under `config.output`. True if it came to its end.
 
-    Goes on from the newest checkpoint of that folder. False: a signal asked to stop, and the state was saved.
+    Goes on from the newest checkpoint of that folder; with `overwrite` begins anew where all of them are damaged.
+    False: a signal asked to stop, and the state was saved.
     """
     try:
-        with stop_requests() as stop, ExitStack() as stack:
-            run = _Run(config, model, groups, held_out, startup or Startup(), stack)
+        with must_fit("the run", SMALLER_STEP), stop_requests() as stop, ExitStack() as stack:
+            run = _Run(config, model, groups, held_out, startup or Startup(), stack, overwrite)
             return run.to_its_end(lambda: stop.asked)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise ModelError(f"a step does not fit the devices' memory; {SMALLER}; the last checkpoint is kept") from None
+    except NotFinite as error:
+        raise NotFinite(f"{error}; {more_gently(Path(config.output))}") from None
 
 
 class _Run:
@@ -81,6 +84,7 @@ class _Run:
         held_out: Sequence[TokenGroup],
         startup: Startup,
         stack: ExitStack,
+        overwrite: bool,
     ) -> None:
         self.config, self.model, self.startup = config, model, startup
         folder, data = Path(config.output), config.data
@@ -92,11 +96,9 @@ class _Run:
         self.mine = rows_of_process(self.mesh, data.rows)
         self.iterator = iter(batches(self.source, data.rows, self.mine))
 
-        graph, *values = split(model, config.task)
+        graph, params, frozen = split(model, config.task)
         optimizer = make_optimizer(config.optimizer, self.steps)
-        layout = Layout.of(self.mesh, model.config, model.trunk.frozen_layers, *values, optimizer)
-        with startup.part("placing weights"):
-            self.state, self.frozen = layout.first_state(*values, optimizer)
+        layout = Layout.of(self.mesh, model.config, model.trunk.frozen_layers, params, frozen, optimizer)
         dtype = jnp.dtype(config.model.compute_dtype)
         backend = choose_backend(config.model.attention)
         self.step_function: StepFunction = make_train_step(
@@ -113,32 +115,44 @@ class _Run:
         self.evaluate = held_out_evaluation(config, layout, graph, dtype, backend, held_out)
         self.resolved = chz.asdict(config)
         self.votes = Votes(self.mesh)
-        self.profile = Profile(config.profile, folder)
+        self.profile = Profile(config.profile, folder, self.steps)
         self.watch = stack.enter_context(Watch(config.stall_after))
 
         said: list[str] = []
-        self.checkpoints = Checkpoints(folder / "checkpoints", config.keep, config.keep_every, config.keep_best)
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS, config.keep, config.keep_every, config.keep_best)
         stack.callback(self.checkpoints.close)
+
+        def read(step: int) -> tuple[TrainState, nnx.State, dict[str, Any]]:
+            return self.checkpoints.restore(step, *layout.abstract(params, frozen, optimizer))
+
         with startup.part("restoring"):
-            found = self.checkpoints.restore_newest(self.state, self.frozen, said.append, set_aside=True)
+            found = self.checkpoints.newest(read, said.append, set_aside=True, anew=overwrite)
         # Whether the held-out groups were judged at the first step of this start.
         self.start, self.judged = 0, False
         if found is not None:
             self.state, self.frozen, position = found
+            # The weights that the model came with are let go of.
+            nnx.update(model, self.state.params, self.frozen)
             self.start, self.judged = int(jax.device_get(self.state.step)), position["judged"]
             self.iterator.set_state(position["rows"])
             said.append(f"going on from step {self.start}")
-        elif config.head_fit.steps:
-            with startup.part("fitting the head"):
-                fit = make_fit(graph, config.head_fit, dtype, layout, backend)
-                first = islice(batches(self.source, data.rows, self.mine), config.head_fit.steps)
-                fitted = fit(self.state.params, self.frozen, (spread(self.mesh, rows) for rows in first))
-            self.state = self.state.replace(params=fitted)
+        else:
+            with startup.part("placing weights"):
+                params, frozen = layout.on_mesh(params, frozen)
+            if config.head_fit.steps:
+                with startup.part("fitting the head"):
+                    fit = make_fit(graph, config.head_fit, dtype, layout, backend)
+                    first = islice(batches(self.source, data.rows, self.mine), config.head_fit.steps)
+                    params = fit(params, frozen, (spread(self.mesh, rows) for rows in first))
+            self.state, self.frozen = layout.first_state(params, frozen, optimizer)
+        said += self.profile.missed(self.start)
 
         # Every process keeps its own record; the first one's is the run's.
         record = folder if hosts.is_first() else folder / "hosts" / str(jax.process_index())
-        wandb = start_wandb(config.wandb, folder, self.resolved) if config.wandb and hosts.is_first() else None
-        self.log = stack.enter_context(MetricLog(record, self.start, self.steps, wandb))
+        asked = config.wandb if hosts.is_first() else None
+        wandb = start_wandb(asked, folder, self.resolved, self.start) if asked else None
+        self.log = stack.enter_context(MetricLog(record, self.start, self.steps, wandb, judged=self.judged))
+        stack.callback(lambda: self._say(self.profile.stop()))
         # All at once: to ask the schedule at each step would send the devices a computation of its own.
         rates = jax.device_get(jax.jit(jax.vmap(schedule(config.optimizer, self.steps)))(jnp.arange(self.steps)))
         devices = list(self.mesh.devices.flat)
@@ -166,14 +180,14 @@ class _Run:
         if self.start < self.steps:
             with self.startup.part("compiling"), self.watch.at("the compiler", self.start + 1):
                 self._compile()
+            give_back_freed_memory()
             self.recorder.restart_clock()
         for step in range(self.start + 1, self.steps + 1):
             vote = self._step(step, asked_to_stop)
             if step == self.start + 1:
                 self.recorder.flush()
                 self.log.say(self.startup.line())
-            if (line := self.profile.after(step, self.state.step)) is not None:
-                self.log.say(line)
+            self._say(self.profile.after(step, self.state.step))
             stopping = vote is Vote.STOP and step < self.steps
             # Who stops may have seconds left: then the state is saved first, and judged when the run goes on.
             measured = self._judge(step) if self._due(step) and not stopping else None
@@ -187,6 +201,10 @@ class _Run:
             self.checkpoints.wait()
         nnx.update(self.model, judged_weights(self.state.params, self.state.optimizer), self.frozen)
         return True
+
+    def _say(self, line: str | None) -> None:
+        if line is not None:
+            self.log.say(line)
 
     def _step(self, step: int, asked_to_stop: Callable[[], bool]) -> Vote:
         """Dispatch a step, and meanwhile write down the one before; gives what all processes voted."""
@@ -233,7 +251,7 @@ class _Run:
             total = (need.argument_size_in_bytes + need.temp_size_in_bytes) / GIB
             limit = have["bytes_limit"] / GIB
             if total > limit:
-                raise ModelError(f"a step needs {total:.1f} GiB of each device, which has {limit:.1f}; {SMALLER}")
+                raise ModelError(f"a step needs {total:.1f} GiB of each device, which has {limit:.1f}; {SMALLER_STEP}")
         self.step_function = compiled
 
     def _due(self, step: int) -> bool:
@@ -253,6 +271,7 @@ class _Run:
 
     def _save(self, step: int, measured: dict[str, float] | None) -> None:
         """Start saving the state after `step`, whose numbers are finite and on disk by then."""
+        give_back_freed_memory()
         self.recorder.flush()
         self.log.sync()
         position = {"rows": self.iterator.get_state(), "judged": measured is not None or not self._due(step)}
@@ -263,7 +282,6 @@ class _Run:
 
 
 GIB = 2**30
-SMALLER = "lower data.rows or data.row_length, raise accumulate, or set model.remat=full"
 
 
 @contextmanager

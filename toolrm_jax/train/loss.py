@@ -36,6 +36,7 @@ class LossWeights:
     token_error: at every token of an answer, whether the answer so far could still become a right one (logistic loss
     on the same head). A wrong answer so says *where* it goes wrong, not only that it does.
     next_token: the next-token loss on right answers, which keeps the backbone's knowledge of what is likely.
+    next_token_context: the same on contexts, tools and conversation, each counted once whatever the number of answers.
     balance: keeps the load of a mixture's experts even (Qwen3-MoE was trained with 0.001); a dense model has none.
     """
 
@@ -48,6 +49,7 @@ class LossWeights:
     label_smoothing: float = 0.0  # the share of pairs taken to be labelled the wrong way round
     token_error: float = 0.0
     next_token: float = 0.0
+    next_token_context: float = 0.0
     balance: float = 0.0
 
     def check(self) -> None:
@@ -56,10 +58,10 @@ class LossWeights:
             raise ConfigError(f"loss.label_smoothing={self.label_smoothing}: expected a share from 0 to below 0.5")
         if self.kway == "softmax" and (self.label_smoothing or self.pair_weights != "even"):
             raise ConfigError("loss.kway=softmax knows no label_smoothing or pair_weights; leave them, or kway=pairs")
-        for name in ("ranking", "centring", "token_error", "next_token", "balance"):
+        for name in ("ranking", "centring", "token_error", "next_token", "next_token_context", "balance"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"loss.{name}={getattr(self, name)}: expected 0 or more")
-        if not (self.ranking or self.next_token):
+        if not (self.ranking or self.next_token or self.next_token_context):
             raise ConfigError("loss.ranking=0 leaves nothing to learn from; give loss.next_token a weight too")
 
 
@@ -72,6 +74,7 @@ class Counts:
     right_tokens: Array
     wrong_tokens: Array
     next_tokens: Array
+    context_tokens: Array
 
     def of_balance(self, weights: LossWeights) -> Array:
         """What a part of a step weighs in the mean of its experts' load."""
@@ -97,6 +100,7 @@ class Sums:
     right_error: Array
     wrong_error: Array
     next_token: Array
+    next_token_context: Array
     balance: Array
 
     def means(self) -> dict[str, float]:
@@ -116,6 +120,8 @@ class Sums:
             out["balance"] = share(self.balance, groups or count.next_tokens)
         if float(self.next_token):
             out["next_token"] = share(self.next_token, count.next_tokens)
+        if float(self.next_token_context):
+            out["next_token_context"] = share(self.next_token_context, count.context_tokens)
         return out
 
 
@@ -143,10 +149,11 @@ def _of_group(values: Float[Array, "B S S"], rows: Rows) -> Float[Array, "B S 1"
 
 
 def count(rows: Rows) -> Counts:
-    """What there is to count in a batch of rows. Next tokens are those of right answers."""
+    """What there is to count in a batch of rows. Next tokens are those of right answers, or of contexts."""
     total = lambda values: jnp.sum(values, dtype=jnp.float32)  # noqa: E731
     right, wrong = total(rows.still_right == 1), total(rows.still_right == 0)
-    return Counts(jnp.sum(pair_weights(rows)), total(rows.pairs), right, wrong, total(right_answer_tokens(rows)))
+    next_tokens, context_tokens = total(right_answer_tokens(rows)), total(predicted_context_tokens(rows))
+    return Counts(jnp.sum(pair_weights(rows)), total(rows.pairs), right, wrong, next_tokens, context_tokens)
 
 
 def ranking_sums(scores: Float[Array, "B S"], rows: Rows, weights: LossWeights = LossWeights()) -> dict[str, Array]:  # noqa: B008
@@ -205,10 +212,15 @@ def right_answer_tokens(rows: Rows) -> Bool[Array, "B T"]:
     return jnp.any(same & (ends >= 0)[:, None, :], axis=-1) & (rows.response > 0)
 
 
-def next_token_at(rows: Rows, most: int) -> Array:
-    """int32 [B, most]: where the tokens of right answers stand in their rows, -1 beyond them; no row has more."""
+def predicted_context_tokens(rows: Rows) -> Bool[Array, "B T"]:
+    """Tokens of contexts but for the first of each, which nothing stands before."""
+    return (rows.group > 0) & (rows.response == 0) & (rows.positions > 0)
+
+
+def next_token_at(chosen: Bool[Array, "B T"], most: int) -> Array:
+    """int32 [B, most]: where the chosen tokens stand in their rows, -1 beyond them; no row has more."""
     find = lambda mask: jnp.nonzero(mask, size=most, fill_value=-1)[0]  # noqa: E731
-    return jax.vmap(find)(right_answer_tokens(rows))
+    return jax.vmap(find)(chosen)
 
 
 def total_loss(sums: Sums, weights: LossWeights, counts: Counts | None = None) -> Array:
@@ -218,4 +230,7 @@ def total_loss(sums: Sums, weights: LossWeights, counts: Counts | None = None) -
     loss = mean(weights.ranking * sums.ranking + weights.centring * sums.centring, by.groups)
     loss += weights.balance * mean(sums.balance, by.of_balance(weights))
     error = mean(sums.right_error, by.right_tokens) + mean(sums.wrong_error, by.wrong_tokens)
-    return loss + weights.token_error * error / 2 + weights.next_token * mean(sums.next_token, by.next_tokens)
+    loss = loss + weights.token_error * error / 2 + weights.next_token * mean(sums.next_token, by.next_tokens)
+    if weights.next_token_context:
+        loss += weights.next_token_context * mean(sums.next_token_context, by.context_tokens)
+    return loss

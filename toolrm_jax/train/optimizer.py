@@ -1,4 +1,4 @@
-"""AdamW with warm-up and cosine decay, clipping, no decay on norms and biases, and a running mean of the weights.
+"""AdamW with a warm-up and a schedule, clipping, no decay on norms and biases, and a running mean of the weights.
 
 Adam keeps two float32 numbers for each weight, as much again as weights and gradients together. `first_moment=bfloat16`
 and `second_moment=factored` bring these 8 bytes down to 6 and 4, and both together to 2.
@@ -6,6 +6,7 @@ and `second_moment=factored` bring these 8 bytes down to 6 and 4, and both toget
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import chz
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from toolrm_jax.errors import ConfigError
 from toolrm_jax.train.factored import scale_by_factored_adam
 
 
@@ -22,9 +24,10 @@ class OptimizerConfig:
     """Defaults are paper B's script and its framework's (method.md 3.5): betas, floor of the cosine, warm-up, clip."""
 
     learning_rate: float = 4e-6
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"  # of the learning rate, after the warm-up
     head_multiplier: float = 1.0  # of the scalar head, where it starts from nothing
     warmup: float = 0.03  # share of all steps
-    final: float = 0.1  # learning rate at the end, as a share of its peak
+    final: float = 0.1  # learning rate at the end, as a share of its peak; constant: it stays there instead
     beta1: float = 0.9
     beta2: float = 0.95
     weight_decay: float = 0.0
@@ -33,16 +36,41 @@ class OptimizerConfig:
     first_moment: Literal["weights", "bfloat16"] = "weights"  # dtype of Adam's first moment: the weights' own, or half
     second_moment: Literal["whole", "factored"] = "whole"  # factored: of a matrix its rows and columns (factored.py)
 
+    def check(self) -> None:
+        """Raises ConfigError for values with which nothing is learned, or nothing of it kept."""
+        ranges = {
+            "learning_rate": (self.learning_rate > 0, "more than 0"),
+            "head_multiplier": (self.head_multiplier >= 0, "0 or more"),
+            "warmup": (0 <= self.warmup < 1, "a share of all steps, from 0 to below 1"),
+            "final": (0 <= self.final <= 1, "a share of the peak, from 0 to 1"),
+            "beta1": (0 <= self.beta1 < 1, "from 0 to below 1"),
+            "beta2": (0 <= self.beta2 < 1, "from 0 to below 1"),
+            "weight_decay": (self.weight_decay >= 0, "0 or more"),
+            "clip": (self.clip > 0, "more than 0; inf does not clip"),
+            "ema": (0 <= self.ema < 1, "0 for none, or a decay below 1 such as 0.999"),
+        }
+        for name, (holds, expected) in ranges.items():
+            if not holds:  # so that what is no number fails too
+                raise ConfigError(f"optimizer.{name}={getattr(self, name)}: expected {expected}")
+        if math.isinf(self.learning_rate):
+            raise ConfigError("optimizer.learning_rate=inf: expected a number")
+
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then a cosine down to `final` of the peak at the last step."""
+    """Learning rate by step: linear warm-up, then along a cosine or a line down to `final` of the peak at the last
+    step, or no further change."""
     warmup = max(1, round(config.warmup * steps))
+    peak, last = config.learning_rate, max(steps, warmup + 1)
+    if config.schedule != "cosine":
+        rise = optax.linear_schedule(peak / warmup, peak, warmup)
+        end = peak if config.schedule == "constant" else peak * config.final
+        return optax.join_schedules([rise, optax.linear_schedule(peak, end, last - warmup)], [warmup])
     return optax.warmup_cosine_decay_schedule(
-        init_value=config.learning_rate / warmup,
-        peak_value=config.learning_rate,
+        init_value=peak / warmup,
+        peak_value=peak,
         warmup_steps=warmup,
-        decay_steps=max(steps, warmup + 1),
-        end_value=config.learning_rate * config.final,
+        decay_steps=last,
+        end_value=peak * config.final,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,11 +14,22 @@ from toolrm_jax.data.dataset import RowSource
 from toolrm_jax.errors import ToolrmError
 from toolrm_jax.models.config import TrunkConfig
 from toolrm_jax.train.metrics import MetricLog
+from toolrm_jax.train.run_folder import saved_steps
 from toolrm_jax.train.speed import step_speed
 
 
 class NotFinite(ToolrmError):
     """The loss or a gradient became infinite or not a number."""
+
+
+def more_gently(output: Path) -> str:
+    """The way out of a loss that is not finite. A run that has begun keeps its learning rate."""
+    if not (saved := saved_steps(output)):
+        return "there is no checkpoint yet: start the same command with a lower optimizer.learning_rate"
+    return (
+        f"the checkpoint of step {saved[-1]} is kept: `toolrm export` it, and train on from that folder (model.path) "
+        f"in another output, with a lower optimizer.learning_rate"
+    )
 
 
 class StepRecorder:
@@ -63,6 +75,7 @@ class StepRecorder:
         values |= metrics["sums"].means() | {"groups": int(metrics["groups"]), "pairs": int(counts.pairs)}
         values |= {"tokens": tokens, "padding": 1 - tokens / (self.rows * self.source.length)}
         self.log.write("train", step, values)
+        predicted = {"next_token": counts.next_tokens, "next_token_context": counts.context_tokens}
         speed = step_speed(
             self.shape,
             self.frozen_layers,
@@ -71,7 +84,7 @@ class StepRecorder:
             tokens,
             float(counts.pairs),
             float(metrics["keys"]),
-            float(counts.next_tokens) if "next_token" in values else 0.0,
+            sum(float(count) for name, count in predicted.items() if name in values),
             self.devices,
         )
         self.log.write("speed", step, speed | {"data_wait": waited})
@@ -83,5 +96,5 @@ class StepRecorder:
         ids = self.source.ids(range((step - 1) * self.rows, step * self.rows))
         return (
             f"step {step}: loss {loss}, gradient norm {norm} on groups {', '.join(ids[:8])}"
-            f"{' …' if len(ids) > 8 else ''}; the last checkpoint is kept: lower optimizer.learning_rate"
+            f"{' …' if len(ids) > 8 else ''}"
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from toolrm_jax.data.dataset import RowSource
-from toolrm_jax.data.store import TokenGroups
+from toolrm_jax.data.store import measure
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError
 from toolrm_jax.train.config import TrainConfig
@@ -14,7 +14,8 @@ from toolrm_jax.train.config import TrainConfig
 def row_source(config: TrainConfig, groups: Sequence[TokenGroup]) -> RowSource:
     """The rows of all of a run's steps. Raises DataError where they do not suffice, or no group fits a row."""
     data = config.data
-    source = RowSource(groups, data.row_length, data.slots, data.rows, data.epochs, config.seed)
+    asked = data.row_length, data.slots, data.rows, data.epochs, config.seed, data.curriculum
+    source = RowSource(groups, *asked)
     steps = len(source) // data.rows
     if config.steps is not None and config.steps > steps:
         raise DataError(f"steps={config.steps}, but {data.epochs} epoch(s) give only {steps}; raise data.epochs")
@@ -23,13 +24,9 @@ def row_source(config: TrainConfig, groups: Sequence[TokenGroup]) -> RowSource:
 
 def check_tokens(groups: Sequence[TokenGroup], vocabulary: int) -> None:
     """Raises DataError where a group has a token that the model has none for: it was made with another tokenizer."""
-    for index, highest in enumerate(groups.highest if isinstance(groups, TokenGroups) else _highest(groups)):
+    for index, highest in enumerate(measure(groups)["highest"]):
         if highest >= vocabulary:
             raise DataError(
                 f"group {groups[index].id}: has token {highest}, the model knows {vocabulary}; these tokens are of "
                 f"another tokenizer than the model's"
             )
-
-
-def _highest(groups: Sequence[TokenGroup]) -> Iterator[int]:
-    return (group.highest for group in groups)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 
@@ -12,12 +13,17 @@ from toolrm_jax.models.declarations import flops_per_token
 from toolrm_jax.parallel.topology import CHIPS
 
 GIB = 2**30
-# Dense bfloat16 FLOP/s of one device, by a part of its name: the makers' data sheets, and for TPUs `topology.CHIPS`.
+# Dense bfloat16 FLOP/s of one device, by whole words of its name, the first that fits: the makers' data sheets, and for
+# TPUs `topology.CHIPS`.
 PEAKS = {
+    "GB200": 2500e12,
     "B200": 2250e12,
+    "GH200": 989e12,
     "H200": 989e12,
     "H100": 989e12,
     "A100": 312e12,
+    "L40S": 362e12,
+    "L40": 181e12,
     "L4": 121e12,
     "TPU v5 lite": CHIPS["v5e"].flops,
     "TPU v6 lite": CHIPS["v6e"].flops,
@@ -30,7 +36,8 @@ def peak(device: jax.Device) -> float | None:
     """Dense bfloat16 FLOP/s of a device; None for one whose name is not known, such as a CPU."""
     if device.platform == "cpu":
         return None
-    return next((flops for name, flops in PEAKS.items() if name.lower() in device.device_kind.lower()), None)
+    named = lambda name: re.search(rf"\b{name}\b", device.device_kind, re.IGNORECASE)  # noqa: E731
+    return next((flops for name, flops in PEAKS.items() if named(name)), None)
 
 
 def step_speed(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from toolrm_jax.data.rows import Rows
 from toolrm_jax.models.attention import Visible
@@ -21,7 +21,17 @@ from toolrm_jax.models.remat import Remat
 from toolrm_jax.train.accumulate import in_parts
 from toolrm_jax.train.config import Task
 from toolrm_jax.train.layout import Layout, TrainState
-from toolrm_jax.train.loss import LossWeights, Sums, count, next_token_at, ranking_sums, token_error_sums, total_loss
+from toolrm_jax.train.loss import (
+    LossWeights,
+    Sums,
+    count,
+    next_token_at,
+    predicted_context_tokens,
+    ranking_sums,
+    right_answer_tokens,
+    token_error_sums,
+    total_loss,
+)
 
 
 def is_trained(model: RewardModel, task: Task = "reward") -> Callable[[tuple, Any], bool]:
@@ -85,18 +95,27 @@ def scored_sums(
         scores = jnp.take_along_axis(rewards, rows.score_at, axis=1)
         zero, counts = jnp.zeros(()), count(rows)
         right_error, wrong_error = token_error_sums(rewards, rows) if weights.token_error else (zero, zero)
-        next_token = zero
-        if weights.next_token:
-            at = next_token_at(rows, most_right_tokens or rows.tokens.shape[1])
+
+        def next_token_sum(chosen: Bool[Array, "B T"], most: int) -> Array:
+            at = next_token_at(chosen, most)
             source = jnp.take_along_axis(rows.previous, jnp.maximum(at, 0), axis=1)
             target = jnp.take_along_axis(rows.tokens, jnp.maximum(at, 0), axis=1)
-            next_token = -jnp.sum(jnp.where(at >= 0, model.log_probabilities(hidden, source, target), 0))
+            return -jnp.sum(jnp.where(at >= 0, model.log_probabilities(hidden, source, target), 0))
+
+        length = rows.tokens.shape[1]
+        next_token = context = zero
+        if weights.next_token:
+            next_token = next_token_sum(right_answer_tokens(rows), most_right_tokens or length)
+        if weights.next_token_context:
+            # Contexts are most of a row, and which row has most of them nobody has counted.
+            context = next_token_sum(predicted_context_tokens(rows), length)
         sums = Sums(
             counts=counts,
             **ranking_sums(scores, rows, weights),
             right_error=right_error,
             wrong_error=wrong_error,
             next_token=next_token,
+            next_token_context=context,
             balance=balance * counts.of_balance(weights),
         )
     return sums, scores
@@ -116,7 +135,8 @@ def make_train_step(
     """The jitted step `(state, frozen, rows) -> (state, metrics)`; `state`'s buffers are donated.
 
     With a `layout` the step runs on its mesh, and the new state lies as the old one. The rows are computed in
-    `accumulate` equal parts, one after the other, which changes memory and rounding, nothing else.
+    `accumulate` equal parts, one after the other, which changes memory and rounding, nothing else, but for the balance
+    of experts, which is that within each part (`moe.balance_loss`).
     """
 
     def step(state: TrainState, frozen: nnx.State, rows: Rows) -> tuple[TrainState, dict[str, Any]]:

@@ -13,7 +13,10 @@ import jax
 
 
 class Watch:
-    """A thread that looks at what the loop does now, and tells of `after` seconds at one thing, each time they pass."""
+    """A thread that looks at what the loop does now, and tells of `after` seconds at one thing, each time they pass.
+
+    after: 0 is never; nothing runs then.
+    """
 
     def __init__(self, after: float, say: Callable[[str], None] | None = None) -> None:
         self.after = after
@@ -42,9 +45,11 @@ class Watch:
                 self.say(f"{host}step {step} has stood still for {now - since:.0f} s; it waits for {what}")
 
     def __enter__(self) -> Self:
-        self.thread.start()
+        if self.after:
+            self.thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.ended.set()
-        self.thread.join()
+        if self.after:
+            self.thread.join()
