@@ -93,7 +93,8 @@ def main() -> int:
             if code := synth.run(settings(options, output), overwrite=True):  # more contexts, same journal
                 return code
         except ToolrmError as error:
-            raise SystemExit(f"{error}\n(contexts come from folders below TOOLRM_DATA)") from None
+            where = settings(options, output).folder
+            raise SystemExit(f"{error}\n(contexts come from folders below {where}, which TOOLRM_DATA names)") from None
         tell(list(read_groups(output / GROUPS)), options.samples)
     return 0
 

@@ -2,13 +2,15 @@
 # Serve a model with SGLang on this host's GPUs, several servers behind one router, until Ctrl-C or SIGTERM.
 #
 #   launch/sglang_server.sh MODEL [--servers N] [--tp N] [--port 30000] [--parser qwen] [--router-only URL,URL]
-#                           [--dry-run] [-- more options of sglang.launch_server]
+#                           [--deterministic] [--dry-run] [-- more options of sglang.launch_server]
 #
 # MODEL: a hub id or folder. Each server takes the next --tp GPUs and the ports after --port; sglang-router in front of
 # them listens on --port itself and sends a context to the server that has its prefix. One server needs no router and
 # listens on --port. When all answer, the address for `toolrm synth` is printed on stdout; a server that ends ends all.
 # Several hosts: run this with --host 0.0.0.0 on each, then once with --router-only and the addresses of all.
 # --parser: how calls are written, for the chat way in (qwen, llama3, mistral, deepseekv3, pythonic, …; none: text).
+# --deterministic: a sample follows from its seed, whatever else the server is doing (--enable-deterministic-inference,
+# slower); without it seeds change nothing, and samples differ all the same.
 #
 # Needs: the extra sglang (pip install 'toolrm_jax[sglang]') in the Python that PYTHON names, and curl.
 # Costs: nothing beyond the machine; all its GPUs while it runs.
@@ -18,7 +20,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/steps.sh"
 
 python=${PYTHON:-python3}
-model='' servers=1 tp=1 port=30000 host=127.0.0.1 parser='' router_only='' ready_s=1800 more=()
+model='' servers=1 tp=1 port=30000 host=127.0.0.1 parser='' router_only='' ready_s=1800 deterministic=0 more=()
 while (($#)); do
     case $1 in
         -h | --help) help && exit ;;
@@ -29,6 +31,7 @@ while (($#)); do
         --parser) parser=$(value "$1" "$@") || exit; shift ;;
         --router-only) router_only=$(value "$1" "$@") || exit; shift ;;
         --ready-s) ready_s=$(value "$1" "$@") || exit; shift ;;
+        --deterministic) deterministic=1 ;;
         --dry-run) DRY_RUN=1 ;;
         --) shift && more=("$@") && break ;;
         -*) fail "$1: unknown option; see --help" ;;
@@ -81,6 +84,7 @@ else
         at=$((servers > 1 ? port + 1 + i : port))
         options=(--model-path "$model" --host "$host" --port "$at" --tp-size "$tp" --base-gpu-id $((i * tp)))
         [[ -z $parser ]] || options+=(--tool-call-parser "$parser")
+        ((!deterministic)) || options+=(--enable-deterministic-inference)
         begin "$python" -m sglang.launch_server "${options[@]}" ${more[@]+"${more[@]}"}
         addresses+=("http://127.0.0.1:$at")
     done

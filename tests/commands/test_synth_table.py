@@ -24,8 +24,8 @@ def progress():
     sampler = HttpSampler("m", servers, WAYS["chat"]())
     tasks = [None] * 5
     entries = [
-        Entry("m", "chat at 2 servers", sampler, Sampling(), 4, tasks, chat_prompt, reader("openai")),
-        Entry("r", "recorded", RecordedSampler({}), Sampling(), 1, tasks, chat_prompt, reader("openai")),
+        Entry("m", "m", "chat at 2 servers", sampler, Sampling(), 4, tasks, chat_prompt, reader("openai")),
+        Entry("r", "r", "recorded", RecordedSampler({}), Sampling(), 1, tasks, chat_prompt, reader("openai")),
     ]
     found = Progress(entries, [7, 8], done_before=3)
     every = requests(Prompt(ids=(1,)), "m", Sampling(), range(4))
@@ -53,6 +53,14 @@ def test_what_earlier_runs_did_counts_but_not_for_the_speed():
     assert (found.finished, found.total) == (3 + 4, 25)
     found.began -= 100
     assert found.line().startswith("7 of 25 requests, 0.0/s, 0:07:")
+
+
+def test_requests_that_need_no_asking_count_as_done_but_not_for_the_speed():
+    found = progress()
+    found.pass_over(18)
+    assert found.finished == found.total == 25
+    found.began -= 100
+    assert found.line().startswith("25 of 25 requests, 0.0/s")
 
 
 def test_a_terminal_is_drawn_over_and_a_file_gets_a_line_now_and_then():

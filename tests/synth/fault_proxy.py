@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import aiohttp
 from aiohttp import web
@@ -26,22 +27,38 @@ REASONS = {
 
 @dataclasses.dataclass(slots=True)
 class Seen:
-    """Requests in order: the body, and the fault that it met (empty: it was passed on); and what was answered."""
+    """Requests in order: the body, and the fault that it met (empty: it was passed on); and what the server answered.
+
+    answered: the body, and how many answers were given to it.
+    """
 
     requests: list[tuple[bytes, str]] = dataclasses.field(default_factory=list)
-    answered: list[bytes] = dataclasses.field(default_factory=list)
+    answered: list[tuple[bytes, int]] = dataclasses.field(default_factory=list)
     url: str = ""
 
 
+def drawn(rng: random.Random, share: float, faults: Sequence[str]) -> str:
+    """One of the faults, each with that probability; empty for none."""
+    number = rng.random()
+    return next((fault for place, fault in enumerate(faults, 1) if number < place * share), "")
+
+
 @contextlib.contextmanager
-def fault_proxy(upstream: str | Callable[[], str], share: float, slow_s: float = 0.0, seed: int = 14) -> Iterator[Seen]:
-    """A proxy that has each of FAULTS befall a share of the requests, drawn one after the other."""
+def fault_proxy(
+    upstream: str | Callable[[], str],
+    share: float,
+    slow_s: float = 0.0,
+    seed: int = 14,
+    faults: Sequence[str] = FAULTS,
+) -> Iterator[Seen]:
+    """A proxy that has each of the faults befall that share of the requests, and the rest pass; never two at once."""
+    assert share * len(faults) <= 1, "a request meets one fault at most"
     rng = random.Random(seed)
     seen = Seen()
 
     async def handle(request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        fault = next((fault for fault in FAULTS if rng.random() < share), "")
+        fault = drawn(rng, share, faults)
         seen.requests.append((body, fault))
         if fault == "dropped":
             request.transport.close()
@@ -62,7 +79,7 @@ def fault_proxy(upstream: str | Callable[[], str], share: float, slow_s: float =
             ):
                 content, status = await answer.read(), answer.status
                 if status == 200:
-                    seen.answered.append(body)
+                    seen.answered.append((body, len(json.loads(content).get("choices", "1"))))
         except (aiohttp.ClientError, OSError):
             request.transport.close()
             return web.Response()

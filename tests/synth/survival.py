@@ -102,7 +102,8 @@ def survive(folder: Path, server: Server, weights: Path, served_as: str, context
     assert len(places) == total
     assert set(places.values()) == {1}
     # Answers that were under way when we were killed could not be kept; nothing else may be answered once more.
-    assert answered_again(proxy) <= AT_ONCE * KILLS
+    assert native_again(proxy) <= AT_ONCE * KILLS
+    assert chat_again(proxy) <= AT_ONCE * KILLS * SAMPLES
     assert {group.task.id for group in read_groups(output / "groups")} == {f"xlam/{n}" for n in range(contexts)}
     return proxy
 
@@ -132,10 +133,21 @@ def keys(output: Path) -> set[str]:
         return {key.hex() for (key,) in rows.execute("SELECT key FROM outcomes WHERE answer IS NOT NULL")}
 
 
-def answered_again(proxy: Seen) -> int:
+def native_again(proxy: Seen) -> int:
     """How often a native request, told by its prompt and its seed, was answered once more."""
-    native = [json.loads(body) for body in proxy.answered if b"input_ids" in body]
+    native = [json.loads(body) for body, _ in proxy.answered if b"input_ids" in body]
     times = collections.Counter(
         json.dumps([one["input_ids"], one["sampling_params"]["sampling_seed"]]) for one in native
     )
+    assert times, "nothing was asked by that way"
     return sum(count - 1 for count in times.values())
+
+
+def chat_again(proxy: Seen) -> int:
+    """How many answers came by chat beyond those that contexts, told by their messages, had to have."""
+    given: collections.Counter[str] = collections.Counter()
+    for body, answers in proxy.answered:
+        if b"input_ids" not in body:
+            given[json.dumps(json.loads(body)["messages"])] += answers
+    assert given, "nothing was asked by that way"
+    return sum(max(0, count - SAMPLES) for count in given.values())

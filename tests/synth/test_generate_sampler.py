@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 
@@ -11,7 +14,7 @@ from tests.models.tiny import make
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.models.decode import decoder
 from toolrm_jax.models.folder import load_model
-from toolrm_jax.synth.generate import Limits
+from toolrm_jax.synth.generate import Limits, cache_gib
 from toolrm_jax.synth.generate_sampler import InProcess
 from toolrm_jax.synth.protocol import LENGTH, STOPPED, Asked, Prompt, Sampling, requests
 
@@ -69,6 +72,22 @@ def test_a_context_that_is_too_long_fails_and_the_others_go_on(sampler):
     assert len(failed) == 4
     assert failed[0].failure == "context of 505 tokens and an answer of 8 are more than the 512 that the model reads"
     assert len(found) == 16
+
+
+def test_a_context_that_does_not_fit_into_the_cache_fails_and_the_others_go_on(sampler):
+    limits = Limits(rows=16, chunk=32)
+    fits, needed = (cache_gib(sampler.model, tokens, 8, limits) for tokens in (65, 66))
+    assert fits < needed
+    small = InProcess(sampler.model, sampler.decode, dataclasses.replace(limits, cache_gib=fits))
+    wanted = asked([66, 65, 300], samples=(0, 1))
+    found = run(small, wanted)
+    assert {one.task for one in found if one.answer is None} == {"task 0", "task 2"}
+    assert re.fullmatch(
+        r"context of 66 tokens and an answer of 8 need \S+ GiB of keys and values, limits.cache_gib is \S+",
+        next(one.failure for one in found if one.task == "task 0"),
+    )
+    assert len(found) == 6
+    assert {one.failure == "" for one in run(small, wanted[2:])} == {False}, "where none fits there is nothing to do"
 
 
 def test_once_stopped_nothing_more_is_written(sampler):

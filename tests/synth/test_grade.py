@@ -8,7 +8,7 @@ import pytest
 
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.evals.best_of_n import from_answers
-from toolrm_jax.synth.grade import NO_ANSWER, NO_REFERENCE, ModelTally, grade, offered_names, reader, warning
+from toolrm_jax.synth.grade import NO_ANSWER, NO_REFERENCE, ModelTally, grade, offered_names, reader, warnings
 from toolrm_jax.synth.protocol import Answer, Outcome, Prompt, Sampling, requests
 from toolrm_jax.toolcalls.compare import judge
 from toolrm_jax.toolcalls.equality import candidate_key
@@ -74,10 +74,32 @@ def test_best_of_n_draws_answers_as_often_as_they_were_given():
     assert (samples.counts, samples.drawn) == ((3, 1), 4)
 
 
+def test_a_greedy_answer_equal_to_samples_stays_known_and_is_none_of_the_draws():
+    same, other = render_hermes(RIGHT), "no"
+    for drawn, greedy, counts in (
+        ([same, same, other], same, (2, 1)),
+        ([same, other], other, (1, 1)),
+        ([other, other], same, (2, 0)),
+    ):
+        some = {"m": outcomes(*drawn), "m@greedy": outcomes(greedy)}
+        tallies, readers = {name: ModelTally() for name in some}, dict.fromkeys(some, reader("hermes"))
+        group = grade(TASK, some, readers, tallies)
+        assert Group.from_json(group.to_json()) == group
+        (samples,) = from_answers([group], candidate_key)
+        assert (samples.counts, samples.drawn) == (counts, len(drawn))
+        assert group.verdicts[samples.greedy].right is (greedy is same)
+
+
 @pytest.mark.parametrize("count", [0, -1, 1.0, True, "2"])
 def test_a_count_that_is_none_is_refused(count):
     with pytest.raises(DataError, match=r"count is .*, expected 1 or more"):
         Candidate.from_json({"text": "no", "count": count})
+
+
+@pytest.mark.parametrize("others", [{"model:n": 2}, {"model:n": 0}, {"model:n": 1.0}])
+def test_others_that_leave_nothing_to_the_maker_or_are_no_counts_are_refused(others):
+    with pytest.raises(DataError, match=r"others are .*, expected fewer than all 2"):
+        Candidate.from_json({"text": "no", "count": 2, "others": others})
 
 
 def test_an_answer_of_another_model_like_an_earlier_one_is_merged_into_it():
@@ -86,6 +108,7 @@ def test_an_answer_of_another_model_like_an_earlier_one_is_merged_into_it():
     some = {"m": outcomes(render_hermes(RIGHT)), "n": outcomes("[weather_read(city='Ulm')]")}
     group = grade(TASK, some, read, tallies)
     assert [(candidate.maker, candidate.count) for candidate in group.candidates] == [("model:m", 2)]
+    assert group.candidates[0].makers == {"model:m": 1, "model:n": 1}
     assert tallies["n"].merged == 1
     assert tallies["n"].right == 1
 
@@ -94,6 +117,8 @@ def test_an_answer_cut_off_is_no_answer_whatever_it_says():
     group, tally = graded(outcomes(render_hermes(RIGHT), finish="length"))
     assert group.candidates[0].calls == ()
     assert group.candidates[0].fault == "cut off after 3 tokens"
+    assert group.candidates[0].cut
+    assert not graded(outcomes("<tool_call>{"))[0].candidates[0].cut, "an unfinished call that the model ended itself"
     assert group.verdicts[0].error_type == ErrorType.FORMAT
     assert (tally.cut, tally.unparsable) == (1, 1)
 
@@ -134,13 +159,45 @@ def test_a_value_nested_too_deep_is_a_fault_not_a_crash():
 def test_samples_that_are_all_the_same_are_told_loudly_where_most_contexts_are_so():
     _, tally = graded(outcomes("a", "a", "a"))
     assert (tally.compared, tally.identical) == (1, 1)
-    assert warning("m", tally, 1.0).startswith("WARNING: m: all samples are the same text in 1 of 1 contexts")
-    assert warning("m", tally, 0.0) == ""
+    (told,) = warnings("m", tally, 1.0)
+    assert told.startswith("WARNING: m: all samples are the same text in 1 of 1 contexts")
+    assert warnings("m", tally, 0.0) == []
     tally.compared = 100
-    assert warning("m", tally, 1.0).startswith("note: ")
+    assert warnings("m", tally, 1.0)[0].startswith("note: ")
     _, tally = graded(outcomes("a", "b"))
-    assert warning("m", tally, 1.0) == ""
+    assert warnings("m", tally, 1.0) == []
     assert graded(outcomes("a"))[1].compared == 0
+
+
+def test_calls_that_a_server_has_parsed_are_read_whatever_notation_its_texts_are_in():
+    call = {"type": "function", "id": "x", "function": {"name": "weather_read", "arguments": '{"city": "Ulm"}'}}
+    for notation in ("openai", "hermes", "mistral"):
+        group, _ = graded(outcomes("", message={"content": None, "tool_calls": [call]}), notation=notation)
+        assert group.verdicts[0].right
+    text = render_hermes(RIGHT)
+    for message in ({"content": text}, {"content": text, "tool_calls": []}):
+        group, _ = graded(outcomes(text, message=message), notation="hermes")
+        assert group.verdicts[0].right
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        render_hermes(RIGHT), '[TOOL_CALLS] [{"name": "f", "arguments": {}}]', "<|tool_call|>[{}]", "<function=f>{}",
+        '{"name": "f", "parameters": {}}', '[{"name": "f", "arguments": {}}]', "<|python_tag|>f.call()",
+        "Sure.\n<｜tool▁calls▁begin｜>…",
+    ],
+)  # fmt: skip
+def test_words_that_bear_the_marks_of_calls_are_told_loudly(text):
+    _, tally = graded(outcomes(text, "It is warm."), notation="openai")
+    assert tally.unread == 1
+    (told,) = warnings("m", tally, 1.0)
+    assert told.startswith("WARNING: m: 1 of 2 answers were read as words")
+    assert "format=" in told
+    tally.answers = 1000
+    assert warnings("m", tally, 1.0)[0].startswith("note: ")
+    _, tally = graded(outcomes("It is warm.", 'The "name": Ulm [1]'), notation="openai")
+    assert warnings("m", tally, 1.0) == []
 
 
 def test_an_unknown_notation_is_refused():

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 
@@ -236,6 +240,61 @@ def test_retry_after_is_read_as_seconds_or_as_a_date():
     assert [seconds_of(text) for text in (None, "", "soon", "-4", "²")] == [None] * 5
 
 
+def test_requests_that_fail_together_are_one_failure():
+    async def burst(body, stub):
+        stub.counts["all"] += 1
+        if stub.counts["all"] <= 32:
+            while stub.counts["all"] < 32:  # all are under way before the first is told
+                await asyncio.sleep(0.005)
+            return web.Response(status=429)
+        return await obedient(body, stub)
+
+    patience = Patience(first_s=0.2, longest_s=60.0)
+    began = time.monotonic()
+    with serving(burst) as stub:
+        found = run([stub.url], "generate", count=32, samples=1, at_once=32, patience=patience)
+    assert all(one.answer for one in found.values())
+    assert time.monotonic() - began < 5, "rested as after many failures in a row"
+
+
+def test_failures_in_a_row_are_those_of_requests_sent_after_the_one_before():
+    server = Server("http://a", 4)
+    for began, now, failures in ((0.0, 1.0, 1), (0.5, 1.1, 1), (1.0, 2.0, 2), (1.5, 2.1, 2), (2.0, 3.0, 3)):
+        server.has_failed(began, now)
+        assert server.failures == failures
+    server.has_answered()
+    server.has_failed(2.5, 9.0)
+    assert server.failures == 0
+
+
+def test_what_a_busy_server_has_begun_is_done_by_another():
+    async def busy(body, stub):
+        return web.Response(status=429, headers={"Retry-After": "1e9" if len(stub.bodies) % 2 else str(10**9)})
+
+    began = time.monotonic()
+    with serving(busy) as one, serving() as two:
+        found = run([one.url, two.url], "generate", count=4, at_once=1)
+    assert time.monotonic() - began < 4
+    assert len(found) == 16
+    assert {one.answer.server for one in found.values()} == {two.url}
+
+
+def test_a_server_is_asked_again_within_the_silence_that_is_allowed_whatever_it_says():
+    async def busy(body, stub):
+        if len(stub.bodies) == 1:
+            return web.Response(status=429, headers={"Retry-After": "9" * 400})
+        return await obedient(body, stub)
+
+    async def slow(body, stub):
+        await asyncio.sleep(0.2)
+        return await obedient(body, stub)
+
+    patience = Patience(first_s=0.02, silence_s=1.0)
+    with serving(busy) as one, serving(slow) as two:
+        run([one.url, two.url], "generate", count=20, samples=1, at_once=1, patience=patience)
+    assert len(one.bodies) > 1
+
+
 def test_work_of_a_server_that_is_gone_is_done_by_another():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -283,16 +342,142 @@ def test_an_address_that_is_wrong_ends_the_run_at_once(status):
     assert len(stub.bodies) == 1
 
 
+def test_a_certificate_that_nobody_vouches_for_ends_the_run_and_is_told(tmp_path):
+    if not (openssl := shutil.which("openssl")):
+        pytest.skip("openssl makes the certificate")
+    made = [tmp_path / "key.pem", tmp_path / "certificate.pem"]
+    words = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+    ]
+    subprocess.run(
+        [openssl, "req", "-x509", *words, "-keyout", made[0], "-out", made[1]], check=True, capture_output=True
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made[1], made[0])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True):
+                        pass
+
+        threading.Thread(target=greet, daemon=True).start()
+        with pytest.raises(ModelError, match=r"its certificate is not trusted \(.*certificate verify failed"):
+            run([f"https://localhost:{listening.getsockname()[1]}"], at_once=1)
+
+
 def test_settings_that_every_request_is_refused_for_end_the_run_before_anything_is_recorded():
     async def refuse(body, stub):
         return web.Response(status=400, text="top_k must be positive")
 
     outcomes = []
-    with serving(refuse) as stub, pytest.raises(ModelError, match=r"16 requests none was answered.*top_k"):
+    with serving(refuse) as stub, pytest.raises(ModelError, match=r"1[67] requests none was answered.*top_k"):
         HttpSampler("m", [Server(stub.url, 2)], WAYS["generate"](), QUICK).run(
             questions(100, 1, "generate"), OPTIONS, outcomes.append, lambda: False
         )
     assert outcomes == []
+
+
+def test_refusals_end_no_run_in_which_others_are_still_being_answered():
+    """What is refused comes back at once, first answers take a while."""
+
+    async def mixed(body, stub):
+        if body["input_ids"][2] < 20:
+            return web.Response(status=400, text="too long")
+        await asyncio.sleep(0.3)
+        return await obedient(body, stub)
+
+    with serving(mixed) as stub:
+        found = run([stub.url], "generate", count=24, samples=1, at_once=32)
+    assert sum(one.answer is not None for one in found.values()) == 4
+    assert {one.failure for one in found.values() if one.failure} == {"HTTP 400: too long"}
+
+
+def test_while_it_is_in_doubt_whether_any_request_is_answered_no_further_contexts_are_drawn():
+    asked_meanwhile = []
+
+    async def mixed(body, stub):
+        if body["input_ids"][2]:
+            return web.Response(status=400, text="too long")
+        await asyncio.sleep(0.5)
+        asked_meanwhile.append(len(stub.bodies))
+        return await obedient(body, stub)
+
+    with serving(mixed) as stub:
+        found = run([stub.url], "generate", count=60, samples=1, at_once=4)
+    assert asked_meanwhile[0] <= 1 + 16 + 3
+    assert (len(found), sum(one.answer is not None for one in found.values())) == (60, 1)
+
+
+def test_samples_of_few_contexts_are_no_many_refusals():
+    async def mixed(body, stub):
+        number = int(body["messages"][-1]["content"].split()[-1])
+        return web.Response(status=400, text="too long") if number < 6 else await obedient(body, stub)
+
+    with serving(mixed) as stub:
+        found = run([stub.url], count=8, samples=4, at_once=1)
+    assert sum(one.answer is not None for one in found.values()) == 8
+
+
+def test_where_an_earlier_run_was_answered_refusals_are_recorded():
+    async def refuse(body, stub):
+        return web.Response(status=400, text="too long")
+
+    outcomes = []
+    with serving(refuse) as stub:
+        sampler = HttpSampler("m", [Server(stub.url, 2)], WAYS["generate"](), QUICK)
+        sampler.answered_before = True
+        sampler.run(questions(40, 1, "generate"), OPTIONS, outcomes.append, lambda: False)
+    assert [one.failure for one in outcomes] == ["HTTP 400: too long"] * 40
+
+
+def test_refusals_in_doubt_are_not_recorded_by_a_run_that_is_stopped():
+    refused = threading.Event()
+
+    async def refuse(body, stub):
+        if len(stub.bodies) == 3:
+            refused.set()
+            await asyncio.sleep(5)
+        return web.Response(status=400, text="too long")
+
+    with serving(refuse) as stub:
+        found = run([stub.url], "generate", samples=1, at_once=1, stopped=refused.is_set)
+    assert found == {}
+
+
+def test_a_server_that_draws_all_samples_with_one_seed_is_soon_asked_for_them_one_by_one():
+    async def by_seed(body, stub):
+        answer = chatted([f"sample {body['seed']}"] * body["n"])
+        for number, choice in enumerate(answer["choices"]):
+            choice["message"]["tool_calls"] = [{"id": f"{len(stub.bodies)} {number}", "function": {"name": "f"}}]
+        return web.json_response(answer)
+
+    with serving(by_seed) as stub:
+        found = run([stub.url], count=20, at_once=1)
+        assert [body["n"] for body in stub.bodies] == [4] * 8 + [1] * 48
+        assert len({one.answer.text for one in found.values()}) == 8 + 48
+    with serving(by_seed) as stub:  # at temperature 0 there is nothing to draw
+        run([stub.url], count=20, at_once=1, options=Sampling(temperature=0))
+        assert {body["n"] for body in stub.bodies} == {4}
+
+
+def test_a_model_that_is_sometimes_sure_is_asked_for_all_samples_together():
+    async def sometimes(body, stub):
+        return web.json_response(chatted(["a"] * 3 + ["b" if len(stub.bodies) == 2 else "a"]))
+
+    with serving(sometimes) as stub:
+        run([stub.url], count=20, at_once=1)
+    assert {body["n"] for body in stub.bodies} == {4}
 
 
 def test_a_key_is_sent_and_shows_in_no_message():

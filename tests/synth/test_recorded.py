@@ -46,7 +46,9 @@ def test_a_stop_is_heeded(tmp_path):
 @pytest.mark.parametrize(
     "row",
     ["{", "1", {"text": "a"}, {"id": "t"}, {"id": "t", "text": "a", "message": {}}, {"id": "t", "text": 1},
-     {"id": "t", "message": []}, {"id": "t", "text": "a", "model": "m"}, {"id": "t", "text": "a", "tokens": "x"}],
+     {"id": "t", "message": []}, {"id": "t", "text": "a", "model": "m"}, {"id": "t", "text": "a", "tokens": "x"},
+     '{"id": "t", "text": "a", "tokens": Infinity}', '{"id": "t", "text": "a", "seconds": NaN}',
+     {"id": "t", "text": "a", "seconds": -1}, {"id": "t", "text": "a", "tokens": 10**400}],
 )  # fmt: skip
 def test_a_line_that_is_none_is_refused_with_its_number(tmp_path, row):
     path = write(tmp_path / "a.jsonl", {"id": "t", "text": "a"}, row)

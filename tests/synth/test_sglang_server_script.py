@@ -136,6 +136,15 @@ def test_a_dry_run_prints_every_command_and_starts_none():
     assert "--base-gpu-id 2 --context-length 8192 &" in begun[1]
 
 
+def test_seeds_count_where_that_is_asked_for():
+    for words, count in (([], 0), (["--deterministic"], 2)):
+        done = subprocess.run(
+            [SCRIPT, "m", "--servers", "2", *words, "--dry-run"], env=os.environ | {"PYTHON": "no-such-python"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stderr.count("--enable-deterministic-inference") == count
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

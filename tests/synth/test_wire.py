@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -62,9 +63,13 @@ def test_tool_results_name_the_call_they_answer():
         Message("tool", "again"),
     )
     messages = json.loads(chat_prompt(Context((TOOL,), turns)).body)["messages"]
-    assert [call["id"] for call in messages[1]["tool_calls"]] == ["call_0", "call_1"]
+    assert [call["id"] for call in messages[1]["tool_calls"]] == ["call00000", "call00001"]
     assert messages[1]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
-    assert [messages[place]["tool_call_id"] for place in (2, 3, 5)] == ["call_1", "call_0", "call_2"]
+    assert [messages[place]["tool_call_id"] for place in (2, 3, 5)] == ["call00001", "call00000", "call00002"]
+    # The template of Mistral's models raises for any other id.
+    assert all(re.fullmatch("[a-zA-Z0-9]{9}", call["id"]) for call in messages[1]["tool_calls"])
+    alone = json.loads(chat_prompt(Context((TOOL,), (Message("user", "q"), Message("tool", "late")))).body)
+    assert alone["messages"][1]["tool_call_id"] == "call00000"
 
 
 def test_a_context_without_tools_offers_none():
@@ -132,6 +137,24 @@ def test_no_json_does_anything_but_be_read_or_refused(payload, logprobs):
             found = way.answers(payload, Sampling(logprobs=logprobs))
             assert found
         assert all(isinstance(answer.text, str) for answer in found)
+
+
+def test_the_token_that_ended_an_answer_is_not_counted_where_it_came_back():
+    meta = {"finish_reason": {"type": "stop"}, "completion_tokens": 3}
+    (answer,) = GENERATE.answers({"text": "x", "output_ids": [5, 6, 2], "meta_info": meta}, Sampling(stop_ids=(2,)))
+    assert (answer.ids, answer.tokens) == ((5, 6), 2)
+    (answer,) = GENERATE.answers({"text": "x", "output_ids": [5, 6, 7], "meta_info": meta}, Sampling(stop_ids=(2,)))
+    assert (answer.ids, answer.tokens) == ((5, 6, 7), 3)
+
+
+def test_samples_that_say_the_same_are_told_whatever_ids_their_calls_bear():
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    other = call | {"id": "b"}
+    one, two, three = (
+        Answer("", STOPPED, message={"tool_calls": calls}) for calls in ([call], [other], [call | {"function": {}}])
+    )
+    assert one.words() == two.words() != three.words()
+    assert Answer("x", STOPPED).words() != Answer("y", STOPPED).words()
 
 
 def test_an_excerpt_is_one_short_line():

@@ -60,6 +60,21 @@ def test_a_leading_think_block_is_dropped_if_closed(parse):
     assert parse("a <think>hm</think>").text == "a <think>hm</think>"
 
 
+@pytest.mark.parametrize("parse", [parse_hermes, parse_python, lambda text: parse_openai({"content": text})])
+def test_reasoning_that_the_template_opened_is_dropped_where_it_ends(parse):
+    assert parse("Let me see: <tool_call>.\n</think>\n\nhi").text == "hi"
+    assert parse("So hi.</think>\n\nhi").text == "hi"
+    assert parse("\n</think>").text == ""
+    assert parse("a tag </think> in words").text == "a tag </think> in words"
+
+
+def test_the_end_of_reasoning_within_a_calls_argument_is_none():
+    told = {"text": "a\n</think>\nb"}
+    assert parse_hermes("Saying it.\n" + block(json.dumps({"name": "f", "arguments": told}))).calls == (
+        Call("f", told),
+    )
+
+
 GOOD = '{"name": "f", "arguments": {}}'
 
 

@@ -11,7 +11,6 @@ import heapq
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import chz
@@ -19,14 +18,15 @@ import chz
 from toolrm_jax.commands import settings
 from toolrm_jax.commands.prepare_units import Spec
 from toolrm_jax.commands.synth_groups import GROUPS, groups_config, may_replace, report, write_answers
-from toolrm_jax.commands.synth_models import IN_PROCESS, Entry, ModelConfig, open_entry
+from toolrm_jax.commands.synth_local import LimitsConfig
+from toolrm_jax.commands.synth_models import IN_PROCESS, Entry, ModelConfig, is_at_hand, open_entry
 from toolrm_jax.commands.synth_table import EVERY_S, Progress, Table, aligned
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.preferences.groups import trim_tools
 from toolrm_jax.seeding import seeded
 from toolrm_jax.sources import Drops
 from toolrm_jax.synth.grade import ModelTally
-from toolrm_jax.synth.journal import Journal
+from toolrm_jax.synth.journal import Journal, Lookup, read_only
 from toolrm_jax.synth.protocol import Sampling
 from toolrm_jax.synth.servers import Patience
 from toolrm_jax.toolcalls.types import Task
@@ -81,6 +81,7 @@ class Config:
     sampling: SamplingConfig = chz.field(default_factory=SamplingConfig)
     patience: PatienceConfig = chz.field(default_factory=PatienceConfig)
     retry_failed: bool = False  # ask again for what an earlier run recorded as failed
+    limits: LimitsConfig = chz.field(default_factory=LimitsConfig)
     seed: int = 0  # of every random choice
     dry_run: bool = False  # print the plan alone
 
@@ -92,21 +93,18 @@ def run(config: Config, overwrite: bool = False) -> int:
     replaced = may_replace(output / GROUPS, made_from, overwrite)
     tasks, drops = read_tasks(config)
     journal_file = output / JOURNAL
-    if config.dry_run and not journal_file.exists():
-        entries = _open(config, tasks, None)
-        _print_plan(tasks, entries, [0] * len(entries))
+    if config.dry_run:
+        _dry_run(config, tasks, journal_file)
         return 0
     entries = _open(config, tasks, output / MODELS)
     progress: list[Progress] = []
     with Journal(journal_file, lambda plan, outcome: progress[0].add(plan, outcome)) as journal:
-        plans = [journal.plan(entry.name, entry.options, entry.requests) for entry in entries]
-        if config.retry_failed and not config.dry_run:
+        plans = [journal.plan(entry.identity, entry.options, entry.requests) for entry in entries]
+        if config.retry_failed:
             print(f"asked again: {sum(map(journal.forget_failures, plans)):,} requests that had failed")
-        done = [0 if journal.is_new(plan) else _done(entry, journal) for entry, plan in zip(entries, plans)]
-        _print_plan(tasks, entries, done)
-        if config.dry_run:
-            return 0
-        progress.append(Progress(entries, plans, sum(done)))
+        done = [_done(entry, journal) for entry in entries]
+        _print_plan(tasks, entries, [sum(some) for some in done])
+        progress.append(Progress(entries, plans, sum(found for found, _ in done)))
         settings.save(config, output, "dry_run")
         if not _ask_all(entries, plans, journal, progress[0]):
             finished, total = progress[0].finished, progress[0].total
@@ -149,13 +147,37 @@ def _sample(tasks: Iterator[Task], config: Config) -> list[Task]:
 
 
 def _open(config: Config, tasks: Sequence[Task], scratch: Path | None) -> list[Entry]:
+    """The entries. scratch: as `open_entry` says; a dry run brings no weights into another form."""
     names = [model.name for model in config.models]
     if not names:
         raise ConfigError("models: name at least one, as models.0.name=…")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ConfigError(f"models: {twice[0]!r} comes twice; give every entry a name of its own")
+    config.limits.check()
     options, patience = config.sampling.sampling(config.seed), config.patience.patience()
-    return [open_entry(model, tasks, options, patience, config.seed, scratch) for model in config.models]
+    return [
+        open_entry(
+            model,
+            tasks,
+            options,
+            patience,
+            config.limits,
+            config.seed,
+            scratch if not config.dry_run or is_at_hand(model, scratch) else None,
+        )
+        for model in config.models
+    ]
+
+
+def _dry_run(config: Config, tasks: Sequence[Task], journal_file: Path) -> None:
+    """Print the plan; nothing is written, also not where a run is under way."""
+    if not journal_file.exists():
+        entries = _open(config, tasks, None)
+        _print_plan(tasks, entries, [0] * len(entries))
+        return
+    entries = _open(config, tasks, journal_file.parent / MODELS)
+    with read_only(journal_file) as journal:
+        _print_plan(tasks, entries, [sum(_done(entry, journal)) for entry in entries])
 
 
 def _print_plan(tasks: Sequence[Task], entries: Sequence[Entry], done: Sequence[int]) -> None:
@@ -170,15 +192,17 @@ def _print_plan(tasks: Sequence[Task], entries: Sequence[Entry], done: Sequence[
     print(f"{total:,} requests, {total - sum(done):,} of them still to be asked")
 
 
-def _done(entry: Entry, journal: Journal) -> int:
-    """Requests that have an outcome, those of contexts that cannot be written among them."""
-    found = 0
+def _done(entry: Entry, journal: Lookup) -> tuple[int, int]:
+    """Requests that have an outcome, and those of contexts that cannot be written; nothing of what is all new."""
+    found = unwritable = 0
+    if not entry.identity or journal.is_new(entry.identity, entry.options):
+        return 0, 0
     for task in entry.tasks:
         if (asked := entry.requests_of(task)) is None:
-            found += entry.samples
+            unwritable += entry.samples
         else:
             found += entry.samples - len(journal.missing(asked[1]))
-    return found
+    return found, unwritable
 
 
 def _ask_all(entries: Sequence[Entry], plans: Sequence[int], journal: Journal, progress: Progress) -> bool:
@@ -195,7 +219,7 @@ def _ask_all(entries: Sequence[Entry], plans: Sequence[int], journal: Journal, p
         def work(some: Sequence[tuple[Entry, int]]) -> None:
             try:
                 for entry, plan in some:
-                    entry.sampler.run(entry.asked(journal), entry.options, partial(journal.record, plan), stopped)
+                    entry.ask(journal, plan, progress.pass_over, stopped)
             except BaseException as fault:
                 faults.append(fault)
 

@@ -17,7 +17,7 @@ from toolrm_jax.errors import ConfigError
 from toolrm_jax.files import first_difference, is_complete, json_hash, plain, write_file
 from toolrm_jax.preferences.card import Card, new_card, read_card
 from toolrm_jax.preferences.shards import fingerprint, write_groups
-from toolrm_jax.synth.grade import ModelTally, grade, warning
+from toolrm_jax.synth.grade import ModelTally, grade, warnings
 from toolrm_jax.synth.journal import Journal
 from toolrm_jax.toolcalls.types import Group, Task
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 GROUPS, SUMMARY = "groups", "summary.json"
 UNWRITABLE = "the template cannot write it"
-_NOT_OF_GROUPS = ("output", "dry_run", "retry_failed", "patience", "folder")
-_NOT_OF_ANSWERS = ("servers", "at_once", "key_variable", "together", "served_as")
+_NOT_OF_GROUPS = ("output", "dry_run", "retry_failed", "patience", "limits", "folder")
+_NOT_OF_ANSWERS = ("servers", "at_once", "key_variable", "together")
 """Settings on which groups do not depend: of the whole, and of one model."""
 
 
@@ -68,7 +68,7 @@ def write_answers(
 
 
 def _answers(group: Group) -> list[Any]:
-    return [group.task.id, [[candidate.raw, candidate.count] for candidate in group.candidates]]
+    return [group.task.id, [[one.raw, one.count, *filter(None, [one.others])] for one in group.candidates]]
 
 
 def _tables(tallies: dict[str, ModelTally]) -> dict[str, dict[str, dict[str, int]]]:
@@ -80,7 +80,12 @@ def groups_config(config: Config) -> dict[str, Any]:
     """The settings on which the groups depend."""
     found = settings.as_json(config, *_NOT_OF_GROUPS)
     found["models"] = [
-        {name: value for name, value in model.items() if name not in _NOT_OF_ANSWERS} for model in found["models"]
+        {
+            name: value
+            for name, value in model.items()
+            if name not in _NOT_OF_ANSWERS and value is not None and (value or name != "served_as")
+        }
+        for model in found["models"]
     ]
     return found
 
@@ -117,6 +122,6 @@ def report(output: Path, entries: Sequence[Entry], tallies: dict[str, ModelTally
         print(f"{entry.name}: wrong: {kinds or 'none'}")
         for reason, count in tally.reasons.most_common(3):
             print(f"{entry.name}: failed: {count:,} {reason}")
-        if told := warning(entry.name, tally, entry.options.temperature):
+        for told in warnings(entry.name, tally, entry.options.temperature):
             print(told, file=sys.stderr)
     print(f"{output / GROUPS}: {summary(card)}")

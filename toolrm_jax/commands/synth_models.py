@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import chz
 
-from toolrm_jax.commands.backbone import backbone
+from toolrm_jax.commands.backbone import DEFAULT, backbone
+from toolrm_jax.commands.prepare_units import files_hash
+from toolrm_jax.commands.synth_local import LimitsConfig, LocalSampler, ends
 from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.files import file_hash, json_hash
 from toolrm_jax.seeding import seeded
 from toolrm_jax.synth.grade import OPENAI, Read, reader
 from toolrm_jax.synth.http_sampler import HttpSampler
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from toolrm_jax.data.chat import Chat
 
 IN_PROCESS, RECORDED = "in process", "recorded"
-_CLOSED_THOUGHT = "<think>\n\n</think>\n\n"
+_WEIGHTS = ("config.json", "*.safetensors")
 
 
 @chz.chz
@@ -39,9 +43,12 @@ class ModelConfig:
     weights: str = ""  # folder, GGUF file, hub id or smollm2-135m: answers in process; its template serves `generate`
     recorded: str = ""  # answers that are there already: JSON lines, or BFCL's result files
     served_as: str = ""  # what its servers call it, where that is not its name
-    format: str = ""  # of its calls: openai, hermes, granite, llama, mistral, xlam, deepseek, python; empty: by `way`
+    format: str = (
+        ""  # of calls no server has parsed: hermes, granite, …; openai: none; empty: openai by chat, else hermes
+    )
     share: float = 1.0  # of the contexts
     samples: int = 4  # of each context
+    temperature: float | None = None  # None: sampling.temperature; 0 for an entry NAME@greedy beside the samples
     at_once: int = 32  # requests that one server may have under way
     together: int | None = None  # samples in one request, at most; None: all by chat, one by generate
     key_variable: str = ""  # environment variable with the servers' key
@@ -49,9 +56,14 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A model entry, opened. `where` says in a word who answers."""
+    """A model entry, opened. `where` says in a word who answers.
+
+    identity: what stands for the model in the keys of requests; other weights under the same name are another model.
+    Empty: the entry is only to be planned with. by_task: whether tasks with equal contexts have answers of their own.
+    """
 
     name: str
+    identity: str
     where: str
     sampler: Sampler
     options: Sampling
@@ -59,6 +71,7 @@ class Entry:
     tasks: Sequence[Task]
     write: Callable[[Context], Prompt]
     read: Read
+    by_task: bool = False
 
     @property
     def requests(self) -> int:
@@ -76,19 +89,52 @@ class Entry:
             prompt = self.write(task.context)
         except DataError:
             return None
-        return prompt, requests(prompt, self.name, self.options, range(self.samples))
+        model = f"{self.identity}\0{task.id}" if self.by_task else self.identity
+        return prompt, requests(prompt, model, self.options, range(self.samples))
 
-    def asked(self, journal: Journal) -> Iterator[Asked]:
-        """Contexts with their requests that have no outcome yet, one after the other."""
+    def asked(self, journal: Journal, passed_over: Callable[[int, int], None]) -> Iterator[Asked]:
+        """Contexts with their requests that have no outcome yet, one after the other.
+
+        passed_over: told how many requests are never asked, since their context cannot be written or those of an
+        earlier task are the same, and how many of these have no outcome.
+        """
+        seen = set()
         for task in self.tasks:
-            if found := self.requests_of(task):
-                prompt, every = found
-                if missing := journal.missing(every):
-                    yield Asked(task.id, prompt, missing)
+            if (found := self.requests_of(task)) is None:
+                passed_over(self.samples, self.samples)
+                continue
+            prompt, every = found
+            missing = journal.missing(every)
+            if every[0].key in seen:
+                passed_over(self.samples, len(missing))
+                continue
+            seen.add(every[0].key)
+            if missing:
+                yield Asked(task.id, prompt, missing)
+
+    def ask(self, journal: Journal, plan: int, passed_over: Callable[[int], None], stopped: Callable[[], bool]) -> None:
+        """Have the sampler answer what has no outcome. passed_over: told how many requests need no asking."""
+        if isinstance(self.sampler, HttpSampler):
+            self.sampler.answered_before = journal.has_answers(plan)
+        asked = self.requests
+
+        def count(requests: int, missing: int) -> None:
+            nonlocal asked
+            asked -= requests
+            passed_over(missing)
+
+        self.sampler.run(self.asked(journal, count), self.options, partial(journal.record, plan), stopped)
+        journal.plan(self.identity, self.options, asked)
 
 
 def open_entry(
-    config: ModelConfig, tasks: Sequence[Task], options: Sampling, patience: Patience, seed: int, scratch: Path | None
+    config: ModelConfig,
+    tasks: Sequence[Task],
+    options: Sampling,
+    patience: Patience,
+    limits: LimitsConfig,
+    seed: int,
+    scratch: Path | None,
 ) -> Entry:
     """Open an entry for its share of the tasks. Raises ConfigError, or ModelError where a model cannot be opened.
 
@@ -96,19 +142,23 @@ def open_entry(
     weights are looked for, and it can ask nothing.
     """
     _check(config)
+    if config.temperature is not None:
+        options = dataclasses.replace(options, temperature=config.temperature)
     by_chat = bool(config.servers) and config.way == "chat"
     planned = Entry(
         name=config.name,
+        identity="",
         where=IN_PROCESS,
         sampler=RecordedSampler({}),
         options=options,
         samples=config.samples,
         tasks=[task for task in tasks if _takes(config, task, seed)],
         write=chat_prompt,
-        read=reader(config.format or (OPENAI if by_chat or config.recorded else "hermes")),
+        read=reader(config.format or (OPENAI if by_chat else "hermes")),
     )
     if config.recorded:
         return _recorded(config, planned)
+    served = f" [served as {config.served_as}]" if config.served_as not in ("", config.name) else ""
     if config.servers:
         servers = [Server(url, config.at_once) for url in config.servers]
         sampler = HttpSampler(
@@ -116,18 +166,37 @@ def open_entry(
         )
         where = f"{config.way} at {len(servers)} server{'s' if len(servers) > 1 else ''}"
         planned = dataclasses.replace(planned, where=where, sampler=sampler)
-    if by_chat or scratch is None:
+    if by_chat:
+        return dataclasses.replace(planned, identity=f"{config.name}{served}")
+    if scratch is None:
         return planned
     from toolrm_jax.data.chat import Chat
 
-    folder = backbone(config.weights, scratch / config.name.replace("/", "--"))
+    folder = backbone(config.weights, _imported(config, scratch))
     chat = Chat.load(folder)
+    identity = f"{config.name}{served}"
     if not config.servers:
-        from toolrm_jax.commands.synth_local import LocalSampler
+        identity = f"{config.name} [weights {_hash_of(folder)}]"
+        planned = dataclasses.replace(planned, sampler=LocalSampler(folder, chat, limits))
+    stopping = dataclasses.replace(options, stop_ids=ends(folder, chat))
+    write = _writer(chat, options.thinking, config.name)
+    return dataclasses.replace(planned, identity=identity, options=stopping, write=write)
 
-        planned = dataclasses.replace(planned, sampler=LocalSampler(folder, chat))
-    stopping = dataclasses.replace(options, stop_ids=(chat.end_of_turn_id,))
-    return dataclasses.replace(planned, options=stopping, write=_writer(chat, options.thinking, config.name))
+
+def is_at_hand(config: ModelConfig, scratch: Path | None) -> bool:
+    """Whether the entry can be opened without its weights being brought into another form."""
+    if scratch is None or config.recorded:
+        return scratch is not None
+    return not (config.weights == DEFAULT or config.weights.endswith(".gguf")) or _imported(config, scratch).is_dir()
+
+
+def _imported(config: ModelConfig, scratch: Path) -> Path:
+    return scratch / config.name.replace("/", "--")
+
+
+def _hash_of(folder: Path) -> str:
+    files = sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern))
+    return json_hash([[file.name, file_hash(file)] for file in files])[:12]
 
 
 def _check(config: ModelConfig) -> None:
@@ -158,22 +227,18 @@ def _key(config: ModelConfig) -> str:
 
 
 def _writer(chat: Chat, thinking: bool | None, name: str) -> Callable[[Context], Prompt]:
-    """Token ids by the model's template. `thinking` false closes a block of reasoning before it is begun.
-
-    Raises ConfigError where it is set for a template that knows nothing of it.
-    """
-    closed: list[int] = []
+    """Token ids by the model's template. Raises ConfigError where `thinking` is set and it knows nothing of that."""
     if thinking is not None and "enable_thinking" not in chat.template.source:
         raise ConfigError(f"sampling.thinking: the template of {name} has no block of reasoning to open or close")
-    if thinking is False:
-        closed = chat.response_ids(Candidate(text=_CLOSED_THOUGHT))[:-1]
-    return lambda context: Prompt(ids=(*chat.context_ids(context), *closed))
+    return lambda context: Prompt(ids=tuple(chat.prompt_ids(context, thinking)))
 
 
 def _recorded(config: ModelConfig, planned: Entry) -> Entry:
     path = Path(config.recorded).expanduser()
+    identity = f"{config.name} [recorded {files_hash(path)[:12]}]"
+    planned = dataclasses.replace(planned, identity=identity, where=RECORDED, by_task=True)
     if path.suffix == ".jsonl":
-        return dataclasses.replace(planned, where=RECORDED, sampler=RecordedSampler(read_jsonl(path)))
+        return dataclasses.replace(planned, sampler=RecordedSampler(read_jsonl(path)))
     from toolrm_jax.sources.bfcl_answers import read_answers
 
     wanted = {task.id for task in planned.tasks}
@@ -186,7 +251,7 @@ def _recorded(config: ModelConfig, planned: Entry) -> Entry:
         if question in wanted:
             message: dict[str, Any] = {"candidate": candidate.to_json()}
             answers.setdefault(question, []).append(Answer(candidate.raw or "", STOPPED, message=message))
-    return dataclasses.replace(planned, where=RECORDED, sampler=RecordedSampler(answers), read=_read_bfcl)
+    return dataclasses.replace(planned, sampler=RecordedSampler(answers), read=_read_bfcl)
 
 
 def _read_bfcl(task: Task, answer: Answer) -> Candidate:

@@ -25,7 +25,7 @@ class Progress:
 
     def __init__(self, entries: Sequence[Entry], plans: Sequence[int], done_before: int) -> None:
         self.entries, self.total = entries, sum(entry.requests for entry in entries)
-        self.before = done_before
+        self.before = done_before  # by earlier runs, and what needs no asking
         self.names = dict(zip(plans, (entry.name for entry in entries)))
         self.done: Counter[tuple[str, str]] = Counter()
         self.failed: Counter[str] = Counter()
@@ -42,6 +42,11 @@ class Progress:
             else:
                 self.done[name, outcome.answer.server] += 1
                 self.recent.append((time.monotonic(), name, outcome.answer.server, outcome.answer.tokens))
+
+    def pass_over(self, count: int) -> None:
+        """Count requests that need not be asked."""
+        with self.lock:
+            self.before += count
 
     @property
     def finished(self) -> int:

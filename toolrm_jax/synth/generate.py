@@ -65,6 +65,12 @@ def generate(
     return _Run(model, iter(wanted), frozenset(stop_ids), max_tokens, filters, limits).steps()
 
 
+def cache_gib(model: Decoder, tokens: int, max_tokens: int, limits: Limits) -> float:
+    """What keys and values of one context and one answer take when nothing else is at work, in GiB."""
+    sizes = Sizes(1, 1, 1, _slot(tokens, limits), max_tokens)
+    return sizes.cache_bytes(model.config, model.dtype) / 2**30
+
+
 class _Run:
     def __init__(
         self,
@@ -83,11 +89,15 @@ class _Run:
         self.answers = max((len(one.seeds) for one in self.waiting), default=1)
         self.lanes = min(LANES, _power_of_two(self.answers))
         self.table = Table(Sizes(0, 0, self.lanes, 0, max_tokens))
+        if not self.waiting:
+            return
         self.table = Table(self._sizes())
         self.cache = new_cache(model.config, self.table.sizes, model.dtype)
         self.column = 0
 
     def steps(self) -> Iterator[list[Written]]:
+        if not self.waiting:
+            return
         while True:
             self._next_wave()
             self._admit()
@@ -103,13 +113,12 @@ class _Run:
 
     def _next_wave(self) -> None:
         """Draw contexts when none waits; the longest is the last of the list."""
-        if self.waiting or self.exhausted:
-            return
-        self.waiting = list(islice(self.source, self.limits.wave))
-        self.exhausted = len(self.waiting) < self.limits.wave
-        self.waiting = sorted((one for one in self.waiting if len(one.seeds)), key=lambda one: len(one.ids))
-        for one in self.waiting:
-            self._check(one)
+        while not self.waiting and not self.exhausted:
+            self.waiting = list(islice(self.source, self.limits.wave))
+            self.exhausted = len(self.waiting) < self.limits.wave
+            self.waiting = sorted((one for one in self.waiting if len(one.seeds)), key=lambda one: len(one.ids))
+            for one in self.waiting:
+                self._check(one)
 
     def _check(self, one: Wanted) -> None:
         longest = self.model.config.max_position_embeddings
@@ -159,7 +168,7 @@ class _Run:
         if self.waiting:
             longest = max(longest, len(self.waiting[-1].ids) - 1)
         left += sum(len(one.seeds) for one in self.waiting)
-        slot = self.limits.chunk * _chunks(-(-longest // self.limits.chunk))
+        slot = _slot(longest + 1, self.limits)
         rows = self.limits.rows if not self.exhausted else min(self.limits.rows, max(8, _power_of_two(left)))
         while True:
             # Twice the slots that full ones would need: answers of a context end one by one, the last holds its slot.
@@ -174,6 +183,11 @@ class _Run:
                     f"keys and values, cache_gib={self.limits.cache_gib}; raise it or lower max_tokens"
                 )
             rows //= 2
+
+
+def _slot(tokens: int, limits: Limits) -> int:
+    """Tokens of the slot for a context of so many: the last one of it is the first that an answer's row is given."""
+    return limits.chunk * _chunks(-(-(tokens - 1) // limits.chunk))
 
 
 def _power_of_two(size: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.models.decode import Decoder
 from toolrm_jax.models.draw import Filters
-from toolrm_jax.synth.generate import Limits, generate
+from toolrm_jax.synth.generate import Limits, cache_gib, generate
 from toolrm_jax.synth.generate_rows import Wanted, Written
 from toolrm_jax.synth.protocol import LENGTH, STOPPED, Answer, Asked, Outcome, Sampling
 
@@ -28,7 +28,7 @@ class InProcess:
         record: Callable[[Outcome], None],
         stopped: Callable[[], bool],
     ) -> None:
-        """As `protocol.Sampler` says. A context that is too long with `max_tokens` fails; the others go on.
+        """As `protocol.Sampler` says. A context too long or too large with `max_tokens` fails; the others go on.
 
         Raises ConfigError without stop ids: every answer would be as long as it may be.
         """
@@ -47,21 +47,25 @@ class InProcess:
                 record(self._outcome(written, options))
 
     def _wanted(self, asked: Iterable[Asked], options: Sampling, record: Callable[[Outcome], None]) -> Iterator[Wanted]:
-        longest = self.model.config.max_position_embeddings
         for one in asked:
             if not one.prompt.ids:
                 raise ConfigError(
                     f"task {one.task}: asked for without token ids; an own model is given contexts in its own template"
                 )
-            if len(one.prompt.ids) + options.max_tokens > longest:
-                why = (
-                    f"context of {len(one.prompt.ids)} tokens and an answer of {options.max_tokens} are more than "
-                    f"the {longest} that the model reads"
-                )
+            if why := self._too_large(len(one.prompt.ids), options.max_tokens):
                 for request in one.requests:
                     record(Outcome(one.task, request, failure=why))
-                continue
-            yield Wanted(one, one.prompt.ids, [request.seed for request in one.requests])
+            else:
+                yield Wanted(one, one.prompt.ids, [request.seed for request in one.requests])
+
+    def _too_large(self, tokens: int, max_tokens: int) -> str:
+        """Why a context of so many tokens cannot be answered; empty where it can."""
+        both = f"context of {tokens} tokens and an answer of {max_tokens}"
+        if tokens + max_tokens > (longest := self.model.config.max_position_embeddings):
+            return f"{both} are more than the {longest} that the model reads"
+        if (needed := cache_gib(self.model, tokens, max_tokens, self.limits)) > self.limits.cache_gib:
+            return f"{both} need {needed:.3g} GiB of keys and values, limits.cache_gib is {self.limits.cache_gib:g}"
+        return ""
 
     def _outcome(self, written: Written, options: Sampling) -> Outcome:
         asked: Asked = written.name

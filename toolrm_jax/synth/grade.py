@@ -13,7 +13,7 @@ from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.synth.protocol import LENGTH, Answer, Outcome
 from toolrm_jax.toolcalls.compare import judge
 from toolrm_jax.toolcalls.equality import candidate_key
-from toolrm_jax.toolcalls.formats import FORMATS
+from toolrm_jax.toolcalls.formats import FORMATS, looks_like_calls
 from toolrm_jax.toolcalls.parse_openai import parse_openai
 from toolrm_jax.toolcalls.parsed import Parsed
 from toolrm_jax.toolcalls.schema import violations
@@ -29,16 +29,20 @@ Read = Callable[[Task, Answer], Candidate]
 
 
 def reader(notation: str) -> Read:
-    """How answers are read that are written in that notation: one of `FORMATS`, or `openai`, a server's message.
+    """How answers are read: calls that a server has parsed as they are, any other text in that notation.
 
-    Raises ConfigError for an unknown one.
+    notation: one of `FORMATS`, or `openai`: calls are where a server has parsed them, and nowhere else. Raises
+    ConfigError for an unknown one.
     """
-    if notation == OPENAI:
-        return lambda task, answer: _candidate(task, answer, parse_openai(answer.message or {"content": answer.text}))
-    if notation not in FORMATS:
+    if notation != OPENAI and notation not in FORMATS:
         raise ConfigError(f"format={notation}: is none of {OPENAI}, {', '.join(FORMATS)}")
-    parse = FORMATS[notation]
-    return lambda task, answer: _candidate(task, answer, parse(answer.text))
+    parse = FORMATS.get(notation, lambda text: parse_openai({"content": text}))
+
+    def read(task: Task, answer: Answer) -> Candidate:
+        parsed_there = answer.message is not None and answer.message.get("tool_calls")
+        return _candidate(task, answer, parse_openai(answer.message) if parsed_there else parse(answer.text))
+
+    return read
 
 
 def offered_names(tools: Sequence[Tool]) -> dict[str, str]:
@@ -55,7 +59,7 @@ def _candidate(task: Task, answer: Answer, parsed: Parsed) -> Candidate:
     raw = _as_written(answer.message) if answer.message else answer.text
     if answer.finish == LENGTH:
         # What it would have gone on to say nobody knows: neither its calls nor their number may be judged.
-        return Candidate((), parsed.text, "", raw, f"cut off after {answer.tokens} tokens")
+        return Candidate((), parsed.text, "", raw, f"cut off after {answer.tokens} tokens", cut=True)
     names = offered_names(task.context.tools)
     calls = tuple(Call(names.get(call.name, call.name), call.arguments) for call in parsed.calls)
     return Candidate(calls, parsed.text, "", raw, parsed.fault)
@@ -80,9 +84,10 @@ class ModelTally:
     """What became of one model's requests.
 
     valid: answers whose calls are all of offered tools and as their schemas ask. unparsable: those that are no calls
-    and no text, the ones that were cut off among them. empty: neither calls nor text.
-    merged: like an earlier answer to the same task. identical, alike: tasks with several answers, and those of them
-    whose answers are the same text. seconds: summed over answers, each from sending to the last token.
+    and no text, the ones that were cut off among them. empty: neither calls nor text. unread: read as words though they
+    bear the marks of calls. merged: like an earlier answer to the same task. compared, identical: tasks with several
+    answers, and those of them whose answers are the same text. seconds: summed over answers, each from sending to the
+    last token.
     """
 
     answers: int = 0
@@ -95,6 +100,7 @@ class ModelTally:
     merged: int = 0
     compared: int = 0
     identical: int = 0
+    unread: int = 0
     tokens: int = 0
     seconds: float = 0.0
     wrong: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -117,13 +123,14 @@ class ModelTally:
             self.tokens += outcome.answer.tokens
             self.seconds += outcome.answer.seconds
             self.cut += outcome.answer.finish == LENGTH
-            texts.append((outcome.answer.text, json.dumps(outcome.answer.message and dict(outcome.answer.message))))
+            texts.append(outcome.answer.words())
         if len(texts) > 1:
             self.compared += 1
             self.identical += len(set(texts)) == 1
         for candidate, verdict in members:
             self.unparsable += candidate.fault is not None
             self.empty += candidate.fault is None and not candidate.calls and not candidate.text
+            self.unread += candidate.fault is None and not candidate.calls and looks_like_calls(candidate.text)
             self.valid += candidate.fault is None and _valid(context, candidate)
             self.right += verdict.right
             if not verdict.right:
@@ -138,12 +145,12 @@ def grade(
 ) -> Group | str:
     """The group of a task with every distinct answer of every model, or why there is none.
 
-    outcomes: by model. The first of equal answers stays, in the order of models and samples, with their count.
+    outcomes: by model. The first of equal answers stays, in the order of models and samples, with their count by model.
     """
     if task.reference is None:
         return NO_REFERENCE
     kept: dict[Hashable, tuple[Candidate, Verdict]] = {}
-    counts: Counter[Hashable] = Counter()
+    makers: dict[Hashable, Counter[str]] = {}
     for model, some in outcomes.items():
         members = [
             _judged(task, dataclasses.replace(readers[model](task, one.answer), maker=f"model:{model}"))
@@ -155,11 +162,16 @@ def grade(
             key = candidate_key(member[0])
             tallies[model].merged += key in kept
             kept.setdefault(key, member)
-            counts[key] += 1
+            makers.setdefault(key, Counter())[member[0].maker] += 1
     if not kept:
         return NO_ANSWER
-    counted = tuple(dataclasses.replace(candidate, count=counts[key]) for key, (candidate, _) in kept.items())
+    counted = tuple(_counted(candidate, makers[key]) for key, (candidate, _) in kept.items())
     return Group(task, counted, tuple(verdict for _, verdict in kept.values()))
+
+
+def _counted(candidate: Candidate, makers: Counter[str]) -> Candidate:
+    others = {maker: count for maker, count in makers.items() if maker != candidate.maker}
+    return dataclasses.replace(candidate, count=makers.total(), others=others or None)
 
 
 def _judged(task: Task, candidate: Candidate) -> tuple[Candidate, Verdict]:
@@ -177,16 +189,27 @@ def _valid(context: Context, candidate: Candidate) -> bool:
         return False
 
 
-def warning(model: str, tally: ModelTally, temperature: float) -> str:
-    """What to say of samples that are all the same although they were drawn; empty where nothing is odd.
+def warnings(model: str, tally: ModelTally, temperature: float) -> list[str]:
+    """What to say of answers that look as if a setting were wrong; a line each.
 
-    A sure model often writes one short call each time. All contexts alike, or most of them, is a server that gives
-    every sample the same seed, or none.
+    Samples that are all the same although they were drawn: a sure model often writes one short call each time, but
+    all contexts alike, or most of them, is a server that gives every sample the same seed, or none. Words that bear the
+    marks of calls: a slip of the model where there are few, else it writes another notation than `format` says.
     """
-    if temperature == 0 or not tally.identical:
-        return ""
-    share = tally.identical / tally.compared
-    told = f"{model}: all samples are the same text in {tally.identical:,} of {tally.compared:,} contexts"
-    if share < 0.5:
-        return f"note: {told} at temperature {temperature:g}"
-    return f"WARNING: {told} at temperature {temperature:g}: does its server draw each sample with a seed of its own?"
+    found = []
+    if temperature > 0 and tally.identical:
+        told = f"{model}: all samples are the same text in {tally.identical:,} of {tally.compared:,} contexts"
+        told += f" at temperature {temperature:g}"
+        many = tally.identical / tally.compared >= 0.5
+        found.append(
+            f"WARNING: {told}: does its server draw each sample with a seed of its own?" if many else f"note: {told}"
+        )
+    if tally.unread:
+        told = f"{model}: {tally.unread:,} of {tally.answers:,} answers were read as words, yet bear the marks of calls"
+        many = tally.unread / tally.answers >= 0.02
+        found.append(
+            f"WARNING: {told}: name the notation as its entry's format=, and overwrite=true"
+            if many
+            else f"note: {told}"
+        )
+    return found

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 REFUSED_AT_FIRST = 16
-"""Requests that servers may refuse before they have answered any: then it is the settings that are at fault."""
+"""Contexts that servers may refuse before they have answered any: then it may be the settings that are at fault."""
 _TICK_S = 0.1
 
 
@@ -44,8 +44,11 @@ class HttpSampler:
     """Servers of one model. `servers` shows their state to whoever draws the table.
 
     together: samples of a context in one request, at most; None: all where the way in has them together.
-    key: of the interface, sent as a header, kept out of every message.
+    key: of the interface, sent as a header, kept out of every message. answered_before: whether an earlier run with
+    these settings has answers, so that whatever is refused now is refused for its own sake.
     """
+
+    answered_before = False
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class _Run:
         self.open = 0  # pieces begun and not done
         self.later: list[tuple[float, int, _Piece]] = []  # a heap: when to try again
         self.number = itertools.count()
-        self.refused: list[Outcome] = []  # held back until a server has answered anything
+        self.refused: list[Outcome] = []  # held back until a server has answered any
         self.stopping = False
         self.rng = random.Random()  # only for waiting times: no answer depends on it
 
@@ -121,8 +124,9 @@ class _Run:
             finally:
                 for server in self.sampler.servers:
                     server.under_way = 0
-        for outcome in self.refused:
-            self.record(outcome)
+        if not self.stopping:
+            for outcome in self.refused:
+                self.record(outcome)
 
     async def watch(self, slots: Sequence[asyncio.Task]) -> None:
         """Look whether to stop, and whether all servers have been silent for too long."""
@@ -149,6 +153,16 @@ class _Run:
             finally:
                 server.under_way -= 1
 
+    @property
+    def proven(self) -> bool:
+        """Whether the settings are known to be such as a server answers to."""
+        return self.sampler.answered_before or any(server.answered for server in self.sampler.servers)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether so many contexts are refused, and none answered, that no new one is to be tried."""
+        return len({outcome.task for outcome in self.refused}) >= REFUSED_AT_FIRST
+
     async def next_piece(self, server: Server) -> _Piece | None:
         """The next piece for a free slot of this server; None when there is nothing more to do."""
         while not self.stopping:
@@ -163,8 +177,10 @@ class _Run:
             else:
                 due = server.free_at if now < server.free_at else now + 1.0
             self.news.clear()
+            # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the news.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.news.wait(), max(due - now, 0.0) + 0.001)
+                async with asyncio.timeout(max(due - now, 0.0) + 0.001):
+                    await self.news.wait()
         return None
 
     def ready(self, server: Server, now: float) -> _Piece | None:
@@ -172,7 +188,7 @@ class _Run:
             return server.own.popleft()
         if self.later and self.later[0][0] <= now:
             return heapq.heappop(self.later)[2]
-        if self.drained:
+        if self.drained or self.in_doubt:
             return None
         asked = next(self.source, None)
         if asked is None:
@@ -198,16 +214,16 @@ class _Run:
             payload = await post(session, server.url + self.way.path, body, self.patience.timeout_s)
             answers = self.way.answers(payload, self.options)
         except Malformed as fault:
-            self.troubled(server, piece, Trouble(Blame.FAILED, str(fault)))
+            self.troubled(server, piece, Trouble(Blame.FAILED, str(fault)), began)
         except Trouble as trouble:
-            self.troubled(server, piece, trouble)
+            self.troubled(server, piece, trouble, began)
         else:
             self.answered(server, piece, answers, self.clock() - began)
 
     def answered(self, server: Server, piece: _Piece, answers: Sequence[Answer], seconds: float) -> None:
         """Record what came; what did not come is asked for again, one sample a request."""
         self.last_answer = self.clock()
-        if server.aside:
+        if server.aside or self.refused:
             self.wake()
         server.has_answered()
         for outcome in self.refused:
@@ -219,22 +235,27 @@ class _Run:
         if rest := piece.requests[len(answers) :]:
             server.one_by_one = True
             self.split(server, piece.task, piece.prompt, rest, 1)
+        if self.options.temperature > 0:
+            server.has_drawn([answer.words() for answer in answers[: len(piece.requests)]])
         self.done()
 
-    def troubled(self, server: Server, piece: _Piece, trouble: Trouble) -> None:
+    def troubled(self, server: Server, piece: _Piece, trouble: Trouble, began: float) -> None:
         reason = trouble.reason.replace(self.sampler.key, "***") if self.sampler.key else trouble.reason
         now = self.clock()
         if trouble.blame is Blame.ADDRESS and not server.answered:
-            raise ModelError(f"model {self.sampler.model}: {server.url}{self.way.path} says {reason}")
+            raise ModelError(f"model {self.sampler.model}: {server.url}{self.way.path}: {reason}")
         if trouble.blame is Blame.REFUSED:
             server.said = reason
             self.fail(server, piece, reason)
             return
-        server.failures += 1
+        server.has_failed(began, now)
         wait = self.patience.wait_s(server.failures, self.rng)
+        # A server may ask for a day; by then the run has ended.
+        told = None if trouble.wait_s is None else min(trouble.wait_s, self.patience.silence_s)
         if trouble.blame is Blame.BUSY:
-            server.rest(now, trouble.wait_s if trouble.wait_s is not None else wait, reason)
+            server.rest(now, wait if told is None else told, reason)
             self.try_later(piece, now)
+            self.hand_back(server, now)
             return
         if trouble.blame is Blame.UNREACHABLE or server.failures >= self.patience.aside_after:
             server.aside = True
@@ -247,23 +268,23 @@ class _Run:
             if piece.attempts >= self.patience.attempts:
                 self.fail(server, piece, f"{piece.attempts} attempts, the last: {reason}")
                 return
-            now += max(self.patience.wait_s(piece.attempts, self.rng), trouble.wait_s or 0.0)
+            now += max(self.patience.wait_s(piece.attempts, self.rng), told or 0.0)
         self.try_later(piece, now)
 
     def fail(self, server: Server, piece: _Piece, reason: str) -> None:
         """Record that a piece will have no answer; the server is the one that failed it last."""
         server.failed += len(piece.requests)
         outcomes = [Outcome(piece.task, request, None, reason) for request in piece.requests]
-        if any(server.answered for server in self.sampler.servers):
+        if self.proven:
             for outcome in outcomes:
                 self.record(outcome)
         else:
             self.refused += outcomes
-            if len(self.refused) >= REFUSED_AT_FIRST:
-                raise ModelError(
-                    f"model {self.sampler.model}: of {len(self.refused)} requests none was answered; the last: {reason}"
-                )
         self.done()
+        if self.in_doubt and not self.open:
+            raise ModelError(
+                f"model {self.sampler.model}: of {len(self.refused)} requests none was answered; the last: {reason}"
+            )
 
     def hand_back(self, server: Server, now: float) -> None:
         """What a server had begun may be done by any other."""

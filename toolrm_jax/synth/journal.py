@@ -57,7 +57,44 @@ class PlanStatus:
     reasons: dict[str, int]
 
 
-class Journal:
+class Lookup:
+    """What a journal holds, by request. Its methods may be called in any thread."""
+
+    _reading: sqlite3.Connection
+    _one_reader: threading.Lock  # several samplers look up their requests
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._reading, self._one_reader = connection, threading.Lock()
+
+    def is_new(self, model: str, options: Sampling) -> bool:
+        """Whether nothing of that model under these options is on disk."""
+        return not self._any("plan IN (SELECT id FROM plans WHERE model = ? AND options = ?)", model, _json(options))
+
+    def missing(self, requests: Sequence[Request]) -> tuple[Request, ...]:
+        """Those of the requests that have no outcome on disk. Not for what was recorded since the last `settle`."""
+        with self._one_reader:
+            there = {key for key, *_ in _found(self._reading, requests)}
+        return tuple(request for request in requests if bytes.fromhex(request.key) not in there)
+
+    def outcomes(self, requests: Sequence[Request]) -> list[Outcome]:
+        """The outcomes on disk of these requests, in their order; nothing for those that have none."""
+        with self._one_reader:
+            rows = {row[0]: row for row in _found(self._reading, requests)}
+        found = []
+        for request in requests:
+            if row := rows.get(bytes.fromhex(request.key)):
+                _, task, _, answer, failure = row
+                read = None if answer is None else Answer.from_json(json.loads(answer))
+                found.append(Outcome(task, request, read, failure or ""))
+        return found
+
+    def _any(self, where: str, *values: Any) -> bool:
+        with self._one_reader:
+            found = self._reading.execute(f"SELECT EXISTS (SELECT 1 FROM outcomes WHERE {where})", values)
+            return bool(found.fetchone()[0])
+
+
+class Journal(Lookup):
     """A journal open for writing, by this process alone. Use as a context manager; its methods may be called anywhere.
 
     `on_disk`, where given, is called in the writing thread with (plan, outcome) after the commit: only then it counts.
@@ -67,12 +104,11 @@ class Journal:
         self.path = Path(path)
         self._on_disk = on_disk
         self._fault: Exception | None = None
-        self._one_reader = threading.Lock()  # several samplers look up their requests
         self._queue: queue.Queue[tuple[int, Outcome] | threading.Event | None] = queue.Queue(WAITING)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self.path)
         try:
-            self._reading = _connected(self.path)
+            super().__init__(_connected(self.path))
             if not self._reading.execute("PRAGMA user_version").fetchone()[0]:
                 self._reading.executescript(f"{_SCHEMA} PRAGMA user_version={FORMAT};")
             _check_format(self._reading, self.path)
@@ -91,7 +127,7 @@ class Journal:
 
     def plan(self, model: str, options: Sampling, requests: int) -> int:
         """The number of the plan for a model under these options; `requests`: how many it asks in all."""
-        settings = json.dumps(dataclasses.asdict(options), sort_keys=True)
+        settings = _json(options)
         with self._one_reader, self._reading:
             self._reading.execute(
                 "INSERT INTO plans (model, options, requests) VALUES (?, ?, ?) "
@@ -101,12 +137,9 @@ class Journal:
         found = self._reading.execute("SELECT id FROM plans WHERE model = ? AND options = ?", (model, settings))
         return found.fetchone()[0]
 
-    def is_new(self, plan: int) -> bool:
-        """Whether nothing of that plan is on disk."""
-        with self._one_reader:
-            return not self._reading.execute(
-                "SELECT EXISTS (SELECT 1 FROM outcomes WHERE plan = ?)", (plan,)
-            ).fetchone()[0]
+    def has_answers(self, plan: int) -> bool:
+        """Whether any request of that plan has been answered."""
+        return self._any("plan = ? AND answer IS NOT NULL", plan)
 
     def record(self, plan: int, outcome: Outcome) -> None:
         """Have an outcome written, and wait where too many are waiting. Raises DataError once the disk refuses."""
@@ -130,24 +163,6 @@ class Journal:
             return self._reading.execute(
                 "DELETE FROM outcomes WHERE plan = ? AND failure IS NOT NULL", (plan,)
             ).rowcount
-
-    def missing(self, requests: Sequence[Request]) -> tuple[Request, ...]:
-        """Those of the requests that have no outcome on disk. Not for what was recorded since the last `settle`."""
-        with self._one_reader:
-            there = {key for key, *_ in _found(self._reading, requests)}
-        return tuple(request for request in requests if bytes.fromhex(request.key) not in there)
-
-    def outcomes(self, requests: Sequence[Request]) -> list[Outcome]:
-        """The outcomes on disk of these requests, in their order; nothing for those that have none."""
-        with self._one_reader:
-            rows = {row[0]: row for row in _found(self._reading, requests)}
-        found = []
-        for request in requests:
-            if row := rows.get(bytes.fromhex(request.key)):
-                _, task, _, answer, failure = row
-                read = None if answer is None else Answer.from_json(json.loads(answer))
-                found.append(Outcome(task, request, read, failure or ""))
-        return found
 
     def close(self) -> None:
         """Write what is waiting, and let go of the file."""
@@ -186,15 +201,27 @@ class Journal:
                     item.set()
 
 
+@contextlib.contextmanager
+def read_only(path: Path | str) -> Iterator[Lookup]:
+    """A journal to be looked at, also while a run writes it; nothing in it changes. Raises DataError without one."""
+    with _opened(Path(path)) as connection:
+        yield Lookup(connection)
+
+
 def read_status(path: Path | str) -> list[PlanStatus]:
     """What a journal holds, plan by plan; also while a run writes it. Raises DataError where there is none."""
-    path = Path(path)
+    with _opened(Path(path)) as connection:
+        return [_status(connection, row) for row in connection.execute("SELECT * FROM plans ORDER BY id")]
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise DataError(f"{path}: no journal there; give the folder or journal of `toolrm synth`")
     try:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             _check_format(connection, path)
-            return [_status(connection, row) for row in connection.execute("SELECT * FROM plans ORDER BY id")]
+            yield connection
     except sqlite3.Error as error:
         raise DataError(f"{path}: no journal ({error}); give the folder or journal of `toolrm synth`") from error
 
@@ -212,6 +239,10 @@ def _status(connection: sqlite3.Connection, row: tuple[Any, ...]) -> PlanStatus:
     return PlanStatus(
         model, Sampling.from_json(json.loads(options)), requests, answers, failed, int(tokens), seconds, dict(reasons)
     )
+
+
+def _json(options: Sampling) -> str:
+    return json.dumps(dataclasses.asdict(options), sort_keys=True)
 
 
 def _row(item: tuple[int, Outcome]) -> tuple[Any, ...]:

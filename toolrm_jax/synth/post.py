@@ -26,7 +26,7 @@ class Blame(enum.Enum):
     BUSY = "the server asks to wait"
     FAILED = "it may be the request or the server: tried again, not for ever"
     REFUSED = "the server will never answer this request"
-    ADDRESS = "the server does not know the path, the model or the key"
+    ADDRESS = "the server does not know the path, the model or the key, or is not the one it must be"
 
 
 class Trouble(Exception):
@@ -48,6 +48,9 @@ async def post(session: aiohttp.ClientSession, url: str, body: bytes, timeout_s:
             else:
                 start = await response.content.read(4 * EXCERPT)
                 raise _refusal(response.status, response.headers.get("Retry-After"), start)
+    except aiohttp.ClientConnectorCertificateError as error:
+        why = " ".join(str(error.certificate_error).split())
+        raise Trouble(Blame.ADDRESS, f"its certificate is not trusted ({why})") from None
     except aiohttp.ClientConnectorError as error:
         raise Trouble(Blame.UNREACHABLE, f"cannot connect ({error.os_error.strerror or 'no such host'})") from None
     except aiohttp.ConnectionTimeoutError:

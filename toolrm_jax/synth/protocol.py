@@ -28,7 +28,7 @@ class Sampling(Record):
     """How tokens are drawn. The order of the filters is top-k, top-p, min-p, as in SGLang and vLLM.
 
     temperature: 0 takes the likeliest token always. top_k: 0 keeps all. min_p: of the likeliest token's probability.
-    max_tokens: of an answer, the end-of-turn token not counted. stop_ids: tokens that end an answer, not part of it;
+    max_tokens: drawn for an answer, the one that ends it included. stop_ids: tokens that end an answer, no part of it;
     a server that writes the prompt itself knows its own. thinking: whether the template is to open a block of
     reasoning; None: as the template does by itself. logprobs: whether the drawn tokens' log-probabilities are kept.
     seed: of the whole run.
@@ -113,7 +113,8 @@ class Answer(Record):
     text: as it was written, reasoning included where the sampler shows it. message: of a server that parses calls
     itself, the assistant's message as it came (then `text` is its content). logprobs: of each token, in the model's own
     distribution at temperature 1 for the JAX sampler, as the server counts them otherwise. seconds: from sending to the
-    last token. server: who answered, empty in process.
+    last token. tokens: without the one that ended it; by chat as the server counts them, mostly with it. server: who
+    answered, empty in process.
     """
 
     text: str
@@ -129,6 +130,16 @@ class Answer(Record):
     @classmethod
     def _read(cls, name: str, value: Any) -> Any:
         return tuple(value) if name in ("ids", "logprobs") else value
+
+    def words(self) -> str:
+        """What was said, letter for letter, without the ids that servers make up for calls."""
+        message = dict(self.message or {})
+        if isinstance(calls := message.get("tool_calls"), list):
+            message["tool_calls"] = [
+                {name: value for name, value in call.items() if name != "id"} if isinstance(call, Mapping) else call
+                for call in calls
+            ]
+        return json.dumps([self.text, message], sort_keys=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from toolrm_jax.errors import DataError
 from toolrm_jax.synth.protocol import STOPPED, Answer, Asked, Outcome, Sampling
 
 NOT_RECORDED = "not recorded"
+LARGEST = 2**53
+"""What tokens and seconds must be below: then sums of them are exact, and a journal can hold them."""
 
 
 class RecordedSampler:
@@ -68,7 +70,16 @@ def _answer(row: Any) -> Answer:
     content = message.get("content") or "" if message is not None else text
     if not isinstance(content, str):
         raise TypeError("the text is no text")
-    return Answer(content, STOPPED, 0, int(row.get("tokens", 0)), float(row.get("seconds", 0.0)), message=message)
+    tokens, seconds = (_figure(row, name) for name in ("tokens", "seconds"))
+    return Answer(content, STOPPED, 0, int(tokens), float(seconds), message=message)
+
+
+def _figure(row: Mapping[str, Any], name: str) -> float:
+    """Raises ValueError for what cannot be counted with."""
+    found = row.get(name, 0)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < LARGEST:
+        raise ValueError(f"{name} is {found!r:.40}")
+    return found
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import random
+from collections.abc import Sequence
 
 from toolrm_jax.errors import ConfigError
+
+ALIKE_AT_FIRST = 8
+"""Requests for several samples that may come back with one text each before samples are asked for one by one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class Patience:
 
     def wait_s(self, failures: int, rng: random.Random) -> float:
         """Seconds to wait after so many failures in a row."""
-        longest = min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 60))
+        longest = min(self.longest_s, self.first_s * 2.0 ** min(max(failures - 1, 0), 60))
         return longest * rng.uniform(0.5, 1.0)
 
 
@@ -55,10 +60,12 @@ class Server:
         self.at_once = at_once
         self.own: collections.deque = collections.deque()
         self.under_way = 0  # HTTP requests
-        self.one_by_one = False  # it gave fewer answers than asked
+        self.one_by_one = False  # it gave fewer answers than asked, or all alike
+        self.alike: int | None = 0  # requests for several samples that were all alike; None: some were not
         self.answered = False
         self.failed = 0  # requests given up after it failed them
-        self.failures = 0  # since its last answer
+        self.failures = 0  # one after the other since its last answer
+        self.failed_at = -math.inf  # when the last one of these came
         self.aside = False
         self.free_at = 0.0
         self.said = ""  # why it last failed
@@ -70,6 +77,20 @@ class Server:
     def has_answered(self) -> None:
         """Take it back among the sound ones."""
         self.answered, self.failures, self.aside, self.said = True, 0, False, ""
+
+    def has_failed(self, began: float, now: float) -> None:
+        """Count a failure of a request that was sent at `began`; those under way together are one."""
+        if began >= self.failed_at:
+            self.failures, self.failed_at = self.failures + 1, now
+
+    def has_drawn(self, texts: Sequence[str]) -> None:
+        """Look at the samples of one request: a server may draw all of them with one seed, and write one text.
+
+        A sure model may, too, so it takes some requests to tell; then each sample is asked for with a seed of its own.
+        """
+        if len(texts) > 1 and self.alike is not None:
+            self.alike = self.alike + 1 if len(set(texts)) == 1 else None
+            self.one_by_one = self.one_by_one or self.alike == ALIKE_AT_FIRST
 
     def rest(self, now: float, seconds: float, reason: str) -> None:
         """Give it nothing for so long."""

@@ -129,9 +129,9 @@ class Generate:
             written = item.get("output_ids")
             ids = [token for token in written if isinstance(token, int)] if isinstance(written, list) else []
             scores = _generate_logprobs(meta) if options.logprobs else ()
-            if ids and ids[-1] in options.stop_ids:
-                ids, scores = ids[:-1], scores[: len(ids) - 1]
             prompt, count = _count(meta, "prompt_tokens"), _count(meta, "completion_tokens")
+            if ids and ids[-1] in options.stop_ids:
+                ids, scores, count = ids[:-1], scores[: len(ids) - 1], max(count - 1, 0)
             found.append(Answer(item["text"], finish, prompt, count, ids=tuple(ids), logprobs=scores))
         if not found:
             raise Malformed("an empty list in place of answers")
@@ -145,14 +145,15 @@ def chat_prompt(context: Context) -> Prompt:
     """The context as the body of a chat request.
 
     Unlike what templates take: arguments are JSON text, and calls have ids that tool results name. The context has
-    none, so results are matched in order, by the tool's name where they bear one.
+    none, so results are matched in order, by the tool's name where they bear one. Ids are of the one form that all
+    templates take: Mistral's refuses any that is not nine letters and digits.
     """
     waiting: list[tuple[str, str]] = []
     messages, made = [], 0
     for message in context.messages:
         out: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.calls:
-            waiting = [(f"call_{made + number}", call.name) for number, call in enumerate(message.calls)]
+            waiting = [(_call_id(made + number), call.name) for number, call in enumerate(message.calls)]
             made += len(waiting)
             out["tool_calls"] = [
                 {
@@ -164,7 +165,7 @@ def chat_prompt(context: Context) -> Prompt:
             ]
         if message.role == "tool":
             place = next((i for i, (_, name) in enumerate(waiting) if name == message.name), 0)
-            out["tool_call_id"] = waiting.pop(place)[0] if waiting else "call_0"
+            out["tool_call_id"] = waiting.pop(place)[0] if waiting else _call_id(0)
         if message.name is not None:
             out["name"] = message.name
         messages.append(out)
@@ -172,6 +173,10 @@ def chat_prompt(context: Context) -> Prompt:
     if context.tools:
         body["tools"] = [openai_tool(tool) for tool in context.tools]
     return Prompt(body=json.dumps(body, ensure_ascii=True))
+
+
+def _call_id(number: int) -> str:
+    return f"call{number:05d}"
 
 
 def excerpt(value: Any) -> str:
@@ -189,7 +194,7 @@ def _finish(reason: Any) -> str:
 
 def _count(usage: Any, name: str) -> int:
     found = usage.get(name) if isinstance(usage, Mapping) else None
-    return found if isinstance(found, int) and found >= 0 else 0
+    return found if isinstance(found, int) and 0 <= found < 2**53 else 0
 
 
 def _chat_logprobs(choice: Mapping[str, Any]) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from toolrm_jax.toolcalls.parse_hermes import parse_hermes
@@ -19,3 +20,13 @@ FORMATS: Mapping[str, Callable[[str], Parsed]] = {
     "python": parse_python,  # models prompted for BFCL
 }
 """Each reads a text as that family writes it. Calls in a server's message are read by `parse_openai`."""
+
+_SIGNS = re.compile(
+    r"<tool_call>|<\|tool_call\|>|<function_call>|<function=|\[TOOL_CALLS\]|<｜tool▁call|<\|python_tag\|>|<\|python_start\|>"
+    r"|\A\s*\[?\s*\{\s*\"(?:name|tool_calls)\"\s*:"
+)
+
+
+def looks_like_calls(text: str) -> bool:
+    """Whether a text that was read as words bears the marks of some family's calls: another notation than was said."""
+    return _SIGNS.search(text) is not None

@@ -51,12 +51,20 @@ def check_encodable(text: str) -> None:
 
 
 def without_thinking(text: str) -> str:
-    """The text after a leading `<think>…</think>` block; the text itself where there is none or it is not closed."""
+    """The text after a leading `<think>…</think>` block; the text itself where there is none or it is not closed.
+
+    Some templates write `<think>` themselves: then the text begins within the block. A `</think>` that nothing has
+    opened ends it where it stands beside a line break, as no JSON string can hold it.
+    """
     body = text.lstrip()
-    if not body.startswith("<think>"):
+    if body.startswith("<think>"):
+        _, closed, rest = body.partition("</think>")
+        return rest if closed else text
+    before, closed, rest = text.partition("</think>")
+    if not closed or "<think>" in before:
         return text
-    _, closed, rest = body.partition("</think>")
-    return rest if closed else text
+    beside = before.rstrip(" \t").endswith("\n") or not before.strip() or rest.lstrip(" \t")[:1] in ("\n", "")
+    return rest if beside else text
 
 
 def read_int(digits: str) -> int:

@@ -228,7 +228,8 @@ class Candidate(Record):
 
     `maker` says who made it: `reference`, `rule:<mistake>` or `model:<name>`. `raw` is the text as the
     model wrote it and `fault` why that text is not a set of calls, where it is not one. `count`: of how many equal
-    answers it is the first, where they were sampled.
+    answers it is the first, where they were sampled; `others`: how many of these each further maker gave. `cut`: its
+    model was stopped before the answer's end.
     """
 
     calls: tuple[Call, ...] = ()
@@ -237,10 +238,22 @@ class Candidate(Record):
     raw: str | None = None
     fault: str | None = None
     count: int = 1
+    cut: bool = False
+    others: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
         if type(self.count) is not int or self.count < 1:
             raise DataError(f"Candidate: count is {self.count!r}, expected 1 or more")
+        _expect(self, "cut", bool)
+        others = (self.others or {}).values()
+        if not all(type(some) is int and some > 0 for some in others) or sum(others) >= self.count:
+            raise DataError(f"Candidate: others are {self.others!r}, expected fewer than all {self.count}, by maker")
+
+    @property
+    def makers(self) -> dict[str, int]:
+        """How many of these equal answers each maker gave, the first one first."""
+        others = self.others or {}
+        return {self.maker: self.count - sum(others.values()), **others}
 
     @classmethod
     def _read(cls, name: str, value: Any) -> Any:
@@ -278,7 +291,8 @@ class Group(Record):
     """A task with its candidates and a verdict on each: the stored unit of preference data.
 
     `choices` are the pairs that a recipe chose; without any, every right candidate stands over every wrong one.
-    `names`: the random name of each original one, where the group is obfuscated.
+    `names`: the random name of each original one, where the group is obfuscated. `epoch`: of training, from 0, for
+    which its answers were drawn and its names given.
     """
 
     task: Task
@@ -286,8 +300,11 @@ class Group(Record):
     verdicts: tuple[Verdict, ...]
     choices: tuple[Choice, ...] = ()
     names: dict[str, str] | None = None
+    epoch: int = 0
 
     def __post_init__(self) -> None:
+        if type(self.epoch) is not int or self.epoch < 0:
+            raise DataError(f"Group: epoch is {self.epoch!r}, expected 0 or more")
         if len(self.candidates) != len(self.verdicts):
             raise DataError(f"Group: {len(self.candidates)} candidates but {len(self.verdicts)} verdicts")
         for choice in self.choices:
