@@ -18,7 +18,7 @@ _ROUNDING, _NEARER = 0.02, 0.1
 class Agreement:
     """Differences relative to the root mean square of our scores, and the share of candidate pairs ordered alike.
 
-    Pairs are of one conversation; those that stand nearer in our scores than the largest difference are ties.
+    Pairs are of one conversation; those that stand so near in our scores that rounding alone may turn them are ties.
     """
 
     largest: float
@@ -33,22 +33,25 @@ class Agreement:
         return f"largest difference {self.largest:.1e}, median {self.median:.1e}, {ranks}{near}"
 
 
-def agreement(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> Agreement:
-    """Compare scores, per conversation one array of its candidates'. Raises ModelError for one that is not finite."""
+def agreement(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], rounding: float = 0.0) -> Agreement:
+    """Compare scores, per conversation one array of its candidates'. Raises ModelError for one that is not finite.
+
+    rounding: how far one score may be off, in the unit of the differences. It is known before the engine is asked: were
+    it taken from what the engine gives, the worse that is, the fewer pairs would be left to show it.
+    """
     a, b = (np.concatenate([np.asarray(part, np.float64) for part in side]) for side in (ours, theirs))
     assert a.shape == b.shape, (a.shape, b.shape)
     if not np.isfinite(b).all():
         raise ModelError(f"score {int(np.argmin(np.isfinite(b)))} of the engine is {b[~np.isfinite(b)][0]}")
-    apart = np.abs(a - b)
+    apart, scale = np.abs(a - b), scale_of(ours)
     alike = pairs = ties = 0
     for mine, other in zip(ours, theirs):
         first, second = np.triu_indices(len(mine), 1)
         gap, their_gap = mine[first] - mine[second], other[first] - other[second]
-        decided = np.abs(gap) > apart.max()
+        decided = np.abs(gap) > 2 * rounding * scale  # either of the two may be off
         ties += int((~decided).sum())
         pairs += int(decided.sum())
         alike += int((np.sign(gap) == np.sign(their_gap))[decided].sum())
-    scale = scale_of(ours)
     return Agreement(float(apart.max() / scale), float(np.median(apart) / scale), alike / max(pairs, 1), pairs, ties)
 
 

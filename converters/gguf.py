@@ -15,7 +15,8 @@ import numpy as np
 
 from toolrm_jax.converters.gguf_file import GgufFile, StoredTensor, open_gguf
 from toolrm_jax.converters.gguf_tokenizer import write_tokenizer
-from toolrm_jax.converters.safetensors_file import PendingTensor, check_dtype, write_safetensors
+from toolrm_jax.converters.licence import Licence, front_matter
+from toolrm_jax.converters.safetensors_file import MAX_SHARD_SIZE, PendingTensor, check_dtype, write_shards
 from toolrm_jax.errors import ModelError
 from toolrm_jax.files import file_hash, is_done, new_folder, write_file
 
@@ -43,7 +44,14 @@ _SAME_MATRIX = 0.5
 _SAMPLED_ROWS = 512
 
 
-def import_gguf(file: str | Path, output: str | Path, *, dtype: str = "bfloat16", overwrite: bool = False) -> Path:
+def import_gguf(
+    file: str | Path,
+    output: str | Path,
+    *,
+    dtype: str = "bfloat16",
+    max_shard_size: int = MAX_SHARD_SIZE,
+    overwrite: bool = False,
+) -> Path:
     """Write the model, its tokenizer and chat template to the folder `output`, and return it.
 
     Weights are dequantised and rounded to `dtype`: bfloat16's error (0.4 % at most) is far below that of four-bit
@@ -54,7 +62,9 @@ def import_gguf(file: str | Path, output: str | Path, *, dtype: str = "bfloat16"
     path, output = Path(file), Path(output)
     if not path.is_file():
         raise ModelError(f"{path}: no such file; give a GGUF file")
-    made_from = {"config": {"dtype": dtype}, "inputs": {path.name: file_hash(path)}}
+    # What was made before sizes could be given is of the usual one.
+    settings = {"dtype": dtype} | ({} if max_shard_size == MAX_SHARD_SIZE else {"max_shard_size": max_shard_size})
+    made_from = {"config": settings, "inputs": {path.name: file_hash(path)}}
     if is_done(output, **made_from, overwrite=overwrite):
         return output
     opened, architecture = read_gguf(path)
@@ -62,13 +72,24 @@ def import_gguf(file: str | Path, output: str | Path, *, dtype: str = "bfloat16"
     config = _config(opened, architecture, dtype, tied)
     tensors = _tensors(opened, config, embedding)
     with new_folder(output, overwrite) as folder:
-        write_safetensors(folder / "model.safetensors", tensors, dtype)
+        write_shards(folder, tensors, dtype, max_shard_size)
         write_tokenizer(folder, opened.metadata, architecture, path)
         write_file(folder / "config.json", json.dumps(config, indent=2) + "\n")
         special = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if key in config}
         write_file(folder / "generation_config.json", json.dumps(special, indent=2) + "\n")
+        write_file(folder / "README.md", _card(opened, dtype))
         write_file(folder / "card.json", json.dumps(made_from, indent=1) + "\n")
     return output
+
+
+def _card(opened: GgufFile, dtype: str) -> str:
+    """README.md: which file this was, and under the licence that the file names, if it names one."""
+    given = {field: opened.metadata.get(f"general.{field}") for field in ("license", "license.name", "license.link")}
+    identifier, name, link = (value.strip() if isinstance(value, str) else "" for value in given.values())
+    front = [front_matter(Licence(identifier.lower(), name, link).fields()), ""] if identifier else []
+    title = opened.metadata.get("general.name")
+    about = f"Imported from the GGUF file `{opened.path.name}`: its weights were dequantised and rounded to {dtype}."
+    return "\n".join([*front, f"# {title if isinstance(title, str) else opened.path.stem}", "", about, ""])
 
 
 def read_gguf(path: Path) -> tuple[GgufFile, str]:
@@ -77,6 +98,11 @@ def read_gguf(path: Path) -> tuple[GgufFile, str]:
     architecture = opened.metadata.get("general.architecture")
     if not isinstance(architecture, str) or architecture not in _FAMILIES:
         raise ModelError(f"{path}: architecture {architecture!r} is not supported; known: {', '.join(_FAMILIES)}")
+    parts = opened.metadata.get("split.count", 1)
+    if isinstance(parts, int) and parts > 1:
+        raise ModelError(
+            f"{path}: one of the {parts} parts of a split file; join them (llama-gguf-split --merge) first"
+        )
     scaling = opened.metadata.get(f"{architecture}.rope.scaling.type", "none")
     if scaling != "none" or "rope_freqs.weight" in opened.tensors:
         raise ModelError(f"{path}: rotary scaling is not supported; choose a model without")
@@ -130,6 +156,10 @@ def _config(opened: GgufFile, architecture: str, dtype: str, tied: bool) -> dict
         for name, stored in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))
         if isinstance(metadata.get(key := f"tokenizer.ggml.{stored}_token_id"), int)
     }
+    # llama.cpp needs no padding and writes any token for it. Where it is the one that ends a turn, a classifier made
+    # of this folder, as by adapters, would be read at the last token before it.
+    if ids.get("pad_token_id") == ids.get("eos_token_id"):
+        ids.pop("pad_token_id", None)
     return {
         "architectures": [f"{_FAMILIES[architecture]}ForCausalLM"],
         "model_type": architecture,

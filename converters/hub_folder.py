@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from toolrm_jax.converters.expected import SUFFIX, check_shapes, expected_shapes
+from toolrm_jax.converters.licence import read_licence
 from toolrm_jax.converters.safetensors_header import stored_tensors
 from toolrm_jax.errors import ConfigError, ModelError
 from toolrm_jax.models.config import TrunkConfig, read_config
 
-_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
-_LICENCE = re.compile(r"^license:[ \t]*[\"']?([\w.+-]+)[\"']?[ \t]*$", re.MULTILINE)
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
 def check_folder(folder: Path) -> str:
@@ -44,11 +43,14 @@ def _licence(card: Path) -> str:
         text = card.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{card}: cannot be read ({error}); a model is pushed with its card") from None
-    front = _FRONT_MATTER.match(text)
-    licence = _LICENCE.search(front[1]) if front else None
+    licence = read_licence(text)
     if not licence:
         raise ConfigError(f"{card}: names no licence; write `license: …` between the lines of --- at its top")
-    return licence[1]
+    if not licence.is_named:
+        raise ConfigError(
+            f"{card}: its licence is `other`, which names none; write `license_name: …` and `license_link: …` below it"
+        )
+    return str(licence)
 
 
 def listed(folder: Path) -> Iterator[tuple[str, int]]:
@@ -63,7 +65,9 @@ def push_folder(folder: Path, repo: str, private: bool) -> str:
     """Upload the folder's files to the repository, made where it is not there; the address of the commit.
 
     Files that the hub holds already, from a push that broke off, are not sent again; the commit comes last, so the
-    repository has all of them or none. Raises ConfigError where the hub refuses or cannot be reached.
+    repository has all of them or none. The same commit takes away weights of an earlier push that the folder has not:
+    engines would read them before these, or beside them. Other files there stay.
+    Raises ConfigError where the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
@@ -73,7 +77,11 @@ def push_folder(folder: Path, repo: str, private: bool) -> str:
     try:
         api.create_repo(repo, private=private, exist_ok=True)
         done = api.upload_folder(
-            repo_id=repo, folder_path=folder, allow_patterns=names, commit_message="Upload by toolrm push"
+            repo_id=repo,
+            folder_path=folder,
+            allow_patterns=names,
+            delete_patterns=list(_WEIGHTS),
+            commit_message="Upload by toolrm push",
         )
     except LocalTokenNotFoundError:
         raise ConfigError(f"{repo}: no token for the hub; run `hf auth login` or set HF_TOKEN") from None

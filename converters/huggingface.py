@@ -12,6 +12,7 @@ import numpy as np
 
 from toolrm_jax.converters.engine_config import engine_config
 from toolrm_jax.converters.expected import (
+    LM_HEAD,
     Task,
     check_shapes,
     expected_shapes,
@@ -19,7 +20,7 @@ from toolrm_jax.converters.expected import (
     is_of_task,
     transformers_shapes,
 )
-from toolrm_jax.converters.safetensors_file import PendingTensor, check_dtype, write_shards
+from toolrm_jax.converters.safetensors_file import MAX_SHARD_SIZE, PendingTensor, check_dtype, write_shards
 from toolrm_jax.errors import ModelError
 from toolrm_jax.files import new_folder, write_file
 from toolrm_jax.models.config import TrunkConfig
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _TILE = 64, 256  # rows and columns
-MAX_SHARD_SIZE = 5 * 1000**3
 _ORIGIN = ("training_config_hash", "data_card_hash")
 _FACTS = {"reward": ("mean", "std", *_ORIGIN), "policy": _ORIGIN}
 
@@ -59,13 +59,15 @@ def export_folder(
     task: Task = "reward",
     dtype: str = "bfloat16",
     max_shard_size: int = MAX_SHARD_SIZE,
+    made_from: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the folder `output` and return it; transformers' Auto class of the task loads it.
 
     config: the backbone's Hugging Face `config.json`. tensors: by Hugging Face name (`model_tensors`); at most three
     stand in memory. facts: `training_config_hash` and `data_card_hash`, and of a reward model `mean` and `std` of the
-    reward on the held-out set. card: README.md. max_shard_size: bytes of tensors in one file.
+    reward on the held-out set. card: README.md. max_shard_size: bytes of tensors in one file. made_from: `config` and
+    `inputs` for card.json (see `toolrm_jax.files`); None: what is known here.
     Names and shapes are held against what our declarations and, where torch is there, transformers ask for before
     anything is written. Raises ModelError for a tensor that is missing, unknown, of another shape, or not finite.
     """
@@ -96,8 +98,8 @@ def export_folder(
         write_file(folder / "README.md", card)
         write_file(folder / "toolrm.json", json.dumps(about, indent=2) + "\n")
         settings = {"dtype": dtype, "task": task, "max_shard_size": max_shard_size}
-        made_from = {"config": settings, "inputs": {"training_config": facts["training_config_hash"]}}
-        write_file(folder / "card.json", json.dumps(made_from, indent=1) + "\n")
+        known = {"config": settings, "inputs": {"training_config": facts["training_config_hash"]}}
+        write_file(folder / "card.json", json.dumps(dict(made_from or known), indent=1) + "\n")
     return Path(output)
 
 
@@ -117,12 +119,15 @@ def check_tensors(tensors: Sequence[PendingTensor], config: Mapping[str, Any], t
 def model_tensors(model: RewardModel, task: Task) -> list[PendingTensor]:
     """Every weight of the model that a folder for the task holds, by its published name.
 
-    Each is brought to the host when its turn has come: of a stack one layer, of experts one.
+    Each is brought to the host when its turn has come: of a stack one layer, of experts one. Raises ModelError for a
+    policy whose head is all zeros, as that of a backbone without one is: every token would be as likely as any other.
     """
     from flax import nnx
 
     from toolrm_jax.models.declarations import declarations
 
+    if task == "policy" and not model.config.tie_word_embeddings and not bool(model.lm_head[...].any()):
+        raise ModelError(f"{LM_HEAD} is all zeros: the backbone had none, so this is no policy; export task=reward")
     state = dict(nnx.to_flat_state(nnx.split(model)[1]))
     return [
         PendingTensor(name, weight.huggingface_shape, functools.partial(_tensor, state[path].get_value(), weight, at))

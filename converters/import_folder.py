@@ -40,7 +40,9 @@ def import_folder(
     dtypes = {one.dtype for one in stored.values()}
     kept = dtype or (dtypes.pop() if len(dtypes) == 1 else "float32")
     check_dtype(kept)
-    files = {name: _stamp(source / name) for name in sorted({one.file for one in stored.values()} | {"config.json"})}
+    copied = _copied(source)
+    read = {one.file for one in stored.values()} | {"config.json"} | {file.name for file in copied}
+    files = {name: _stamp(source / name) for name in sorted(read)}
     made_from = plain({"config": {"dtype": kept, "max_shard_size": max_shard_size}, "inputs": files})
     missing = tuple(head for head in (SCORE, LM_HEAD) if head not in places and not _tied(head, config))
     if is_done(output, **made_from, overwrite=overwrite):
@@ -49,14 +51,18 @@ def import_folder(
     tensors = _tensors(source, stored, places)
     with new_folder(output, overwrite) as folder:
         write_shards(folder, tensors, kept, max_shard_size)
-        for pattern in COPIED:
-            for file in source.glob(pattern):
-                if file.name not in ("config.json", "card.json", INDEX) and file.is_file():
-                    write_file(folder / file.name, file.read_bytes())
+        for file in copied:
+            write_file(folder / file.name, file.read_bytes())
         written = both_generations(raw) | {"dtype": kept, "torch_dtype": kept}
         write_file(folder / "config.json", json.dumps(written, indent=2) + "\n")
         write_file(folder / "card.json", json.dumps(made_from, indent=1) + "\n")
     return output, missing
+
+
+def _copied(source: Path) -> list[Path]:
+    """The files that come along as they are."""
+    found = {file for pattern in COPIED for file in source.glob(pattern) if file.is_file()}
+    return sorted(file for file in found if file.name not in ("config.json", "card.json", INDEX))
 
 
 def _tied(head: str, config: TrunkConfig) -> bool:

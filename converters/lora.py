@@ -131,13 +131,14 @@ def export_peft(
     card: str,
     task: Task = "reward",
     dtype: str = "float32",
+    made_from: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the adapters as the folder `output`, in PEFT's format, and return it.
 
     base: hub id or folder of the backbone that they change, as PEFT will look for it. tensors: those of the whole
     model (`model_tensors`), whose names and shapes the adapters are held against; of a reward model its head is
-    written too, since the backbone has none. dtype: of the adapters and the head.
+    written too, since the backbone has none. dtype: of the adapters and the head. made_from: as for `export_folder`.
     Raises ModelError for an adapter without a place, and for one of an expert: PEFT knows those by other names.
     """
     check_dtype(dtype)
@@ -171,7 +172,8 @@ def export_peft(
         write_file(folder / CONFIG, json.dumps(about, indent=2) + "\n")
         chat.save(folder)
         write_file(folder / "README.md", card)
-        write_file(folder / "card.json", json.dumps({"config": {"dtype": dtype, "task": task, "base": base}}) + "\n")
+        known = {"config": {"dtype": dtype, "task": task, "base": base}, "inputs": {}}
+        write_file(folder / "card.json", json.dumps(dict(made_from or known), indent=1) + "\n")
     return Path(output)
 
 

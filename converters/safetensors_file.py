@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import re
 import shutil
 import struct
@@ -22,6 +23,8 @@ from toolrm_jax.files import write_file
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+MAX_SHARD_SIZE = 5 * 1000**3
+"""Bytes of tensors in one file, where nothing else is asked for."""
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 # A 16-bit float with all of these bits set is infinite or not a number.
 _EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}
@@ -117,6 +120,7 @@ def write_safetensors(path: Path, tensors: Sequence[PendingTensor], dtype: str) 
             for part in _parts(struct.pack("<Q", len(text)) + text, tensors, dtype):
                 _write(file, part)
                 del part  # or it would stand in memory until the next one is there
+            os.fsync(file.fileno())  # the folder is renamed next: its name must never stand for weights that got lost
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); free it or name another path") from error
 

@@ -6,6 +6,7 @@ Sources of the formats: sglang `EmbeddingReqInput` (input_ids in; a list of obje
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import urllib.error
@@ -14,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from toolrm_jax.errors import ConfigError, ModelError
+from toolrm_jax.errors import ConfigError, ModelError, refusal
 
 Engine = Literal["sglang", "vllm"]
 URLS: dict[Engine, str] = {"sglang": "http://localhost:30000", "vllm": "http://localhost:8000"}
@@ -26,10 +27,37 @@ _SHOWN = 200
 def served_scores(engine: Engine, url: str, rows: Sequence[Sequence[int]], timeout: float = TIMEOUT) -> list[float]:
     """The score of each row of token ids, all sent as one batch, as the engine gives it.
 
-    Raises ConfigError where no server answers, ModelError where it refuses or answers in another form.
+    Raises ConfigError where no server answers, ModelError where it refuses or answers in another form (TooLongError
+    where it refuses a row for its length).
     """
     check_address(url, engine)
     return _CLIENTS[engine](url.rstrip("/"), [list(map(int, row)) for row in rows], timeout)
+
+
+def served_model(engine: Engine, url: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+    """What the server says of its model that scores depend on: path, version of the weights, longest input.
+
+    Raises as `served_scores` does.
+    """
+    check_address(url, engine)
+    url = url.rstrip("/")
+    model = _first_model(url, timeout)
+    told = {name: model[name] for name in ("id", "root", "max_model_len") if name in model}
+    if engine == "sglang":
+        # Its list names the model as the user called it; here stand the folder, and the version of the weights. The
+        # address is called deprecated, so a server without it is no error.
+        with contextlib.suppress(ModelError):
+            info = ask(f"{url}/get_model_info", None, timeout)
+            told |= {name: info[name] for name in ("model_path", "weight_version") if name in info}
+    return told
+
+
+def _first_model(url: str, timeout: float) -> dict[str, Any]:
+    models = ask(f"{url}/v1/models", None, timeout)
+    try:
+        return {**models["data"][0], "id": models["data"][0]["id"]}
+    except (KeyError, IndexError, TypeError):
+        raise ModelError(f"{url}/v1/models: names no model ({shortened(models)}); is it a model server?") from None
 
 
 def _sglang(url: str, rows: list[list[int]], timeout: float) -> list[float]:
@@ -39,12 +67,7 @@ def _sglang(url: str, rows: list[list[int]], timeout: float) -> list[float]:
 
 
 def _vllm(url: str, rows: list[list[int]], timeout: float) -> list[float]:
-    models = ask(f"{url}/v1/models", None, timeout)
-    try:
-        model = models["data"][0]["id"]
-    except (KeyError, IndexError, TypeError):
-        raise ModelError(f"{url}/v1/models: names no model ({shortened(models)}); is it a vLLM server?") from None
-    answer = ask(f"{url}/classify", {"model": model, "input": rows}, timeout)
+    answer = ask(f"{url}/classify", {"model": _first_model(url, timeout)["id"], "input": rows}, timeout)
     found = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(found, list) or not _all_have(found, "probs", "index"):
         return _checked(url, None, len(rows))
@@ -86,9 +109,7 @@ def ask(address: str, body: Any, timeout: float) -> Any:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             return json.loads(response.read())
     except urllib.error.HTTPError as error:
-        raise ModelError(
-            f"{address}: answers {error.code} ({shortened(error.read().decode(errors='replace'))})"
-        ) from None
+        raise refusal(address, error.code, error.read().decode(errors="replace")) from None
     except (OSError, http.client.HTTPException) as error:
         raise ConfigError(f"{address}: no answer ({error}); start the server or give its url=") from None
     except ValueError as error:

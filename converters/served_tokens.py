@@ -23,7 +23,8 @@ def served_tokens(url: str, prompts: Sequence[Sequence[int]], count: int, timeou
     """
     check_address(url, "sglang")
     address = f"{url.rstrip('/')}/generate"
-    greedy = {"temperature": 0, "max_new_tokens": count, "ignore_eos": True}
+    # Otherwise the CPU server leaves tokens such as the end of a turn out of `output_ids`.
+    greedy = {"temperature": 0, "max_new_tokens": count, "ignore_eos": True, "skip_special_tokens": False}
 
     def one(prompt: Sequence[int]) -> list[int]:
         answer = ask(address, {"input_ids": list(map(int, prompt)), "sampling_params": greedy}, timeout)

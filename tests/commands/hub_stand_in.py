@@ -1,4 +1,4 @@
-"""A small HTTP server that takes uploads as the Hugging Face hub does: create, preupload, LFS batch, put, commit."""
+"""A small HTTP server that takes uploads as the Hugging Face hub does: create, tree, preupload, batch, put, commit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclasses.dataclass
 class Hub:
-    """What it was given. `refuse_puts_after`: so many large files are taken, the next is answered 400."""
+    """What it was given, and what the repository holds since its last commit.
+
+    `refuse_puts_after`: so many large files are taken, the next is answered 400.
+    """
 
     url: str = ""
     repos: dict[str, bool] = dataclasses.field(default_factory=dict)  # name -> private
     stored: dict[str, bytes] = dataclasses.field(default_factory=dict)  # sha256 -> content
     puts: int = 0
     commits: list[dict[str, bytes]] = dataclasses.field(default_factory=list)
+    files: dict[str, bytes] = dataclasses.field(default_factory=dict)  # of the repository now
     tokens: set[str] = dataclasses.field(default_factory=set)
     refuse_puts_after: int | None = None
 
@@ -44,7 +48,10 @@ def hub() -> Iterator[Hub]:
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
         def do_GET(self):
-            self.answer(404, {"error": self.path})
+            if self.path.partition("?")[0].endswith("/tree/main"):
+                kept = [{"type": "file", "path": p, "size": len(b), "oid": "0" * 40} for p, b in state.files.items()]
+                return self.answer(200, kept)
+            return self.answer(404, {"error": self.path})
 
         def do_POST(self):
             content = self.body()
@@ -76,11 +83,14 @@ def hub() -> Iterator[Hub]:
                 for line in content.splitlines():
                     entry = json.loads(line)
                     value = entry["value"]
+                    if entry["key"] == "deletedFile":
+                        del state.files[value["path"]]
                     if entry["key"] == "lfsFile":
                         files[value["path"]] = state.stored[value["oid"]]
                     elif entry["key"] == "file":
                         files[value["path"]] = base64.b64decode(value["content"])
                 state.commits.append(files)
+                state.files |= files
                 address = f"{state.url}/owner/name/commit/{len(state.commits)}"
                 done = {"success": True, "commitOid": "1" * 40, "commitUrl": address, "pullRequestUrl": None}
                 return self.answer(200, done)

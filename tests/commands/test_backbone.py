@@ -1,11 +1,13 @@
 """Where a backbone comes from, and what is said where it does not."""
 
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from toolrm_jax.commands import backbone as backbones
 from toolrm_jax.commands.backbone import backbone
+from toolrm_jax.converters.licence import Licence
 from toolrm_jax.errors import ModelError
 
 
@@ -36,16 +38,19 @@ def test_without_the_wheel_the_way_to_it_is_said(monkeypatch, fails, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_network_a_hub_id_is_one_line(monkeypatch, fails, tmp_path):
+def test_without_a_network_or_when_it_breaks_off_a_hub_id_is_one_line(monkeypatch, fails, tmp_path):
     import huggingface_hub
+    from huggingface_hub.errors import HTTPError
 
-    def unreachable(*arguments, **options):
-        raise ConnectionError("Name or service not known\nmore lines")
+    for error in (ConnectionError, HTTPError, RuntimeError):
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    said = fails("import", "model=owner/name", f"output={tmp_path / 'out'}")
-    assert "owner/name: no such file or folder, and the hub does not give it (Name or service not known)" in said
-    assert list(tmp_path.iterdir()) == []
+        def unreachable(*arguments, error=error, **options):
+            raise error("Name or service not known\nmore lines")
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+        said = fails("import", "model=hf://owner/name", f"output={tmp_path / 'out'}")
+        assert "owner/name: no such file or folder, and the hub does not give it (Name or service not known)" in said
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -63,12 +68,55 @@ def test_a_file_that_is_no_gguf_is_said_and_leaves_nothing(tmp_path, fails):
     assert [path.name for path in tmp_path.iterdir()] == ["x.gguf"]
 
 
-def test_name_and_licence_are_those_of_the_models_own_card(tmp_path):
-    (tmp_path / "README.md").write_text("---\nbase_model: x\nlicense: apache-2.0\n---\n# Hi\n")
-    assert backbones.licence("owner/name", tmp_path) == "apache-2.0"
-    assert backbones.licence("owner/name", tmp_path / "absent") == "other"
-    assert [backbones.title(model) for model in ("smollm2-135m", "owner/name", "/a/b.gguf")] == [
-        "SmolLM2-135M-Instruct",
-        "owner/name",
-        "b",
-    ]
+CARD = "---\nbase_model: x\nlicense: apache-2.0\n---\n# Hi\n"
+OTHER = "---\nlicense: other\nlicense_name: qwen-research\nlicense_link: LICENSE\n---\n"
+
+
+def test_the_licence_is_that_of_the_models_own_card(tmp_path):
+    def found(model="owner/name"):
+        return backbones.origin(model, tmp_path).licence
+
+    assert found() == Licence("other")
+    assert found("smollm2-135m") == Licence("apache-2.0")
+    for text, licence in (
+        (CARD, Licence("apache-2.0")),
+        ("# Hi\n\nlicense: mit\n", Licence("other")),
+        ("---\nlicense: [unclosed\n---\n", Licence("other")),
+        ("---\nlicense: [MIT]\n---\n", Licence("mit")),
+    ):
+        (tmp_path / "README.md").write_text(text)
+        assert found() == licence
+    (tmp_path / "README.md").write_text(OTHER)
+    assert found() == Licence("other", "qwen-research", "https://huggingface.co/owner/name/blob/main/LICENSE")
+    assert found(str(tmp_path)) == Licence("other", "qwen-research"), "a file that does not come along is not linked"
+
+
+def test_only_what_comes_from_the_hub_is_a_base_model_and_names_keep_their_dots(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    local = tmp_path / "m" / "Qwen2.5-0.5B"
+    local.mkdir(parents=True)
+
+    def told(model, folder):
+        found = backbones.origin(model, folder)
+        return found.title, found.hub_id, found.base
+
+    cached = tmp_path / "cache"
+    assert told("owner/Qwen2.5-0.5B", cached) == ("owner/Qwen2.5-0.5B", "owner/Qwen2.5-0.5B", "owner/Qwen2.5-0.5B")
+    assert told("m/Qwen2.5-0.5B", Path("m/Qwen2.5-0.5B")) == ("Qwen2.5-0.5B", "", str(local))
+    assert told("models/smollm2.Q4_1.gguf", Path("run.backbone")) == (
+        "smollm2.Q4_1",
+        "",
+        str(tmp_path / "run.backbone"),
+    )
+    published = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert told("smollm2-135m", cached) == ("SmolLM2-135M-Instruct", published, str(cached))
+
+
+def test_what_a_run_keeps_of_its_backbone_is_read_back(tmp_path):
+    assert backbones.kept_origin(tmp_path) is None
+    (tmp_path / "README.md").write_text(OTHER)
+    backbones.keep_origin("owner/name", tmp_path, tmp_path / "kept")
+    assert backbones.kept_origin(tmp_path / "kept") == backbones.origin("owner/name", tmp_path)
+    (tmp_path / "kept" / "backbone.json").write_text("{}")
+    with pytest.raises(ModelError, match="damaged"):
+        backbones.kept_origin(tmp_path / "kept")

@@ -14,15 +14,24 @@ from tests.converters.made_folder import made_weights, small_config, write_folde
 CARD = '---\nlicense: "apache-2.0"\n---\n# A model\n'
 
 
-@pytest.fixture
-def folder(tmp_path):
+def folder_of(path, files):
+    """An exported folder, in so many files of weights."""
     config = small_config("llama")
-    made = write_folder(tmp_path / "model", config, made_weights(config, "reward", "float32"), files=3, task="reward")
+    made = write_folder(path, config, made_weights(config, "reward", "float32"), files=files, task="reward")
     for name, text in {"README.md": CARD, "toolrm.json": "{}", "tokenizer_config.json": "{}"}.items():
         (made / name).write_text(text)
     (made / ".cache").mkdir()
     (made / ".cache" / "left").write_text("not sent")
     return made
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return folder_of(tmp_path / "model", 3)
 
 
 def push(folder, url, *words):
@@ -49,9 +58,24 @@ def test_a_push_that_broke_off_goes_on_and_commits_everything_at_once(folder):
     assert state.puts == 3, f"{taken} large files were taken before, the others after"
     assert taken >= 1
     (sent,) = state.commits
-    assert sent == {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    assert sent == contents(folder)
     assert state.repos == {"owner/name": True}, "private unless said otherwise"
     assert state.tokens == {"Bearer hf_secret"}
+
+
+@pytest.mark.parametrize(
+    "files", [(1, 3), (3, 1), (3, 2)], ids=["one, then shards", "shards, then one", "fewer shards"]
+)
+def test_no_weights_of_an_earlier_push_stay_beside_those_of_this_one(files, tmp_path):
+    """transformers takes a `model.safetensors` before any index, and other engines read every file there is."""
+    before, after = (folder_of(tmp_path / str(number), count) for number, count in enumerate(files))
+    with hub() as state:
+        for one in (before, after):
+            assert (done := push(one, state.url)).returncode == 0, done.stderr
+            if one is before:
+                state.files["notes.md"] = b"written by hand"
+        assert len(state.commits) == 2, "old weights go in the commit that brings the new ones"
+    assert state.files == {**contents(after), "notes.md": b"written by hand"}
 
 
 def test_a_dry_run_lists_files_and_sizes_and_asks_nobody(folder):
@@ -61,6 +85,8 @@ def test_a_dry_run_lists_files_and_sizes_and_asks_nobody(folder):
         if file.is_file():
             assert f"{file.stat().st_size:>15,}  {file.name}\n" in done.stdout
     assert ".cache" not in done.stdout
+    (folder / "README.md").write_text("---\nlicense: other\nlicense_name: qwen-research\n---\n")
+    assert "licence qwen-research" in push(folder, "http://127.0.0.1:9", "--dry-run").stdout
     assert "licence apache-2.0" in done.stdout
     assert "nothing was sent to owner/name (public)" in done.stdout
 
@@ -79,6 +105,8 @@ def test_a_folder_that_is_not_whole_or_has_no_licence_is_not_pushed(folder, fail
     refused("no name of a repository", "name")
     (folder / "README.md").write_text("# A model\n\nlicense: mit\n")
     refused("names no licence")
+    (folder / "README.md").write_text("---\nlicense: other\n---\n# A model\n")
+    refused("its licence is `other`, which names none; write `license_name")
     (folder / "README.md").unlink()
     refused("a model is pushed with its card")
     (folder / "README.md").write_text(CARD)

@@ -92,6 +92,16 @@ def test_what_a_server_does_to_scores_is_named(engine, change, says, exported, t
     assert says in said
 
 
+def test_of_a_server_that_turns_the_order_round_it_is_said(exported, truth, capsys):
+    with serving("sglang", lambda row: -truth[tuple(row)][0]) as (url, _):
+        words = ["verify", f"path={exported}", "against=sglang", f"url={url}", "dtype=float32"]
+        assert main(words) == 2
+    told = capsys.readouterr()
+    assert ", 0.0% of " in told.out
+    assert "no pairs" not in told.out
+    assert "scores do not agree" in told.err
+
+
 def test_a_folder_whose_scores_engines_would_read_elsewhere_is_refused_unasked(exported, tmp_path, fails):
     folder = tmp_path / "model"
     shutil.copytree(exported, folder)

@@ -72,7 +72,8 @@ def generating(tokens):
         def do_POST(self):
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             assert self.path == "/generate"
-            assert asked["sampling_params"] == {"temperature": 0, "max_new_tokens": COUNT, "ignore_eos": True}
+            greedy = {"temperature": 0, "max_new_tokens": COUNT, "ignore_eos": True, "skip_special_tokens": False}
+            assert asked["sampling_params"] == greedy
             body = json.dumps(tokens(asked["input_ids"])).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from toolrm_jax.converters.agreement import agreement, explanation
+from toolrm_jax.converters.agreement import agreement, explanation, scale_of
 from toolrm_jax.errors import ModelError
 
 OURS = [np.array([1.0, -2.0, 0.5]), np.array([2.0, 1.0])]
@@ -22,10 +24,33 @@ def test_differences_are_relative_to_the_root_mean_square():
 
 
 def test_only_candidates_of_one_conversation_are_ranked_and_near_ties_are_counted_apart():
-    seen = agreement(OURS, [np.array([1.0, -2.0, 0.5]), np.array([1.2, 1.8])])
-    # The largest difference is 0.8: the pair 1.0, 0.5 stands nearer than that. Of the rest 2.0, 1.0 has turned.
-    assert (seen.pairs, seen.ties) == (3, 1)
-    assert seen.ordered_alike == pytest.approx(2 / 3)
+    turned = [np.array([1.0, -2.0, 0.5]), np.array([1.2, 1.8])]
+    seen = agreement(OURS, turned)
+    assert (seen.pairs, seen.ties, seen.ordered_alike) == (4, 0, pytest.approx(3 / 4)), "2.0, 1.0 has turned"
+    # The pair 1.0, 0.5 stands within two roundings of a quarter each; the root mean square is 1.43.
+    seen = agreement(OURS, turned, rounding=0.26 / 1.43)
+    assert (seen.pairs, seen.ties, seen.ordered_alike) == (3, 1, pytest.approx(2 / 3))
+    assert agreement(OURS, turned, rounding=0.24 / 1.43).ties == 0
+
+
+def test_an_engine_that_turns_every_pair_orders_none_alike():
+    """However far it is off: what is a tie does not depend on the scores that are judged."""
+    for scale in (1, 100):
+        seen = agreement([np.array([1.0, -1.0])], [np.array([-1.0, 1.0]) * scale], rounding=1e-2)
+        assert str(seen).endswith("0.0% of 1 pairs ordered alike")
+
+
+@given(
+    st.lists(st.lists(st.floats(-9, 9), min_size=2, max_size=5), min_size=1, max_size=4),
+    st.floats(0, 0.5),
+    st.randoms(),
+)
+def test_what_is_off_by_no_more_than_rounding_turns_no_pair(scores, rounding, random):
+    ours = [np.array([1.0, *part]) for part in scores]
+    off = rounding * scale_of(ours) * (1 - 1e-9)
+    theirs = [part + [random.uniform(-off, off) for _ in part] for part in ours]
+    seen = agreement(ours, theirs, rounding)
+    assert seen.ordered_alike == (1 if seen.pairs else 0)
 
 
 def test_equal_scores_agree_wholly():

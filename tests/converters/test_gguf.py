@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from toolrm_jax.converters.gguf import import_gguf
+from toolrm_jax.converters.licence import Licence, licence_of
 from toolrm_jax.errors import ConfigError, ModelError
 
+OTHER = {"license": "other", "license.name": "lab", "license.link": "https://there"}
 TOKENS = [*"abcdefgh", "ab", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "[PAD13]", "Ġ", "1"]
 TYPES = [1] * 9 + [3, 3, 3, 4, 5, 1, 1]
 SIZES = {
@@ -62,7 +64,9 @@ def interleaved(weight, heads):
     return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
-def write_gguf(path, model=None, architecture=None, skip=(), metadata=None, extra=None, quantise=None):
+def write_gguf(
+    path, model=None, architecture=None, skip=(), metadata=None, extra=None, quantise=None, licence=None, parts=0
+):
     """Write the model as llama.cpp's converter would; `metadata` replaces values (None leaves one out)."""
     from gguf import GGMLQuantizationType, GGUFWriter
     from gguf.quants import quantize
@@ -97,6 +101,10 @@ def write_gguf(path, model=None, architecture=None, skip=(), metadata=None, extr
     writer.add_eos_token_id(11)
     writer.add_pad_token_id(11)
     writer.add_chat_template("{{ messages }}")
+    if parts:
+        writer.add_uint16("split.count", parts)
+    for field, value in (licence or {}).items():
+        writer.add_string(f"general.{field}", value)
     for name, value in model.state_dict().items():
         parts = name.split(".")
         stem = NAMES[parts[-2]]
@@ -199,6 +207,41 @@ def test_the_tokenizer_comes_from_the_metadata(tmp_path):
     assert tokenizer.chat_template == "{{ messages }}"
     assert "[PAD13]" not in tokenizer.get_vocab()
     assert tokenizer.decode(ids, skip_special_tokens=True) == "abc 11<tool_call>a"
+
+
+def test_a_pad_that_ends_a_turn_is_left_to_the_tokenizer(tmp_path):
+    """A classifier of such a config would be scored at the last token before the end of the turn."""
+    folder = import_gguf(write_gguf(tmp_path / "m.gguf", tiny_model("Llama")), tmp_path / "out")
+    for name in ("config.json", "generation_config.json"):
+        given = json.loads((folder / name).read_text())
+        assert (given["bos_token_id"], given["eos_token_id"]) == (10, 11)
+        assert "pad_token_id" not in given
+
+
+def test_files_are_no_larger_than_was_asked_for(tmp_path):
+    import torch
+
+    model = tiny_model("Qwen2")
+    folder = import_gguf(write_gguf(tmp_path / "m.gguf", model), tmp_path / "out", dtype="float32", max_shard_size=9000)
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    for name, value in load(folder).state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+
+
+def test_a_part_of_a_split_file_says_so(tmp_path):
+    file = write_gguf(tmp_path / "m-00001-of-00003.gguf", tiny_model("Llama"), parts=3)
+    with pytest.raises(ModelError, match=r"one of the 3 parts of a split file; join them"):
+        import_gguf(file, tmp_path / "out")
+
+
+def test_the_card_names_the_licence_that_the_file_names(tmp_path):
+    model = tiny_model("Llama")
+    for number, given in enumerate(({}, {"license": "Apache-2.0"}, OTHER)):
+        file = write_gguf(tmp_path / f"{number}.gguf", model, licence=given)
+        folder = import_gguf(file, tmp_path / str(number))
+        found = licence_of(folder)
+        assert found == [None, Licence("apache-2.0"), Licence("other", "lab", "https://there")][number]
+        assert f"the GGUF file `{number}.gguf`" in (folder / "README.md").read_text()
 
 
 def test_run_again_it_does_nothing_and_overwrites_only_when_told(tmp_path):

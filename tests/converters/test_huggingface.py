@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from toolrm_jax.converters.huggingface import export_folder
+from toolrm_jax.converters.licence import Licence, read_licence
 from toolrm_jax.converters.model_card import CardFacts, Metric, model_card
 from toolrm_jax.converters.safetensors_file import PendingTensor
 from toolrm_jax.errors import ToolrmError
@@ -184,8 +185,9 @@ def test_an_existing_folder_is_kept_unless_overwriting_is_asked_for(tmp_path):
 def test_the_model_card_states_results_licences_and_what_was_tried():
     facts = CardFacts(
         name="tiny-rm",
-        backbone="owner/tiny",
-        backbone_licence="Apache-2.0",
+        backbone="tiny",
+        base_model="owner/tiny",
+        backbone_licence=Licence("other", "tiny-research", "https://there/LICENSE"),
         data="12 groups of made mistakes.",
         data_licences={"apache-2.0": 12},
         training={"learning rate": "1e-4"},
@@ -193,7 +195,13 @@ def test_the_model_card_states_results_licences_and_what_was_tried():
         limits=["Only made mistakes were judged."],
     )
     card = model_card(facts, "<|im_end|>")
-    assert card.startswith('---\nlicense: "apache-2.0"\nbase_model: "owner/tiny"\n')
+    assert card.startswith(
+        '---\nlicense: "other"\nlicense_name: "tiny-research"\nlicense_link: "https://there/LICENSE"\n'
+        'base_model: "owner/tiny"\nlibrary_name: "transformers"\n'
+    )
+    assert "The backbone's licence is [tiny-research](https://there/LICENSE)" in card
+    assert read_licence(card) == facts.backbone_licence
+    assert "base_model" not in model_card(dataclasses.replace(facts, base_model=""), "<|im_end|>")
     assert "| held-out | this model | 81.0 | 78.0 to 84.0 | 250 |" in card
     assert "| held-out | a\\|b | 50.0 |" in card
     assert "| apache-2.0 | 12 |" in card
@@ -247,6 +255,25 @@ def test_a_policy_is_what_transformers_loads_as_a_causal_lm_and_gives_our_logits
     generation = json.loads((folder / "generation_config.json").read_text())
     assert (generation["eos_token_id"], generation["pad_token_id"]) == (END, PAD)
     assert set(json.loads((folder / "toolrm.json").read_text())) >= {"policy", "end_of_turn_id"}
+
+
+def test_a_classifier_whose_head_is_no_embedding_is_no_policy(tmp_path):
+    """It has no language-model head: ours would be zeros, and every logit of the export."""
+    from tests.converters.made_folder import made_weights, small_config, write_folder
+    from toolrm_jax.converters.huggingface import model_tensors
+    from toolrm_jax.models.folder import load_model
+
+    for tied in (False, True):
+        config = small_config("llama", tie_word_embeddings=tied)
+        weights = made_weights(config, "reward", "float32")
+        model, missing = load_model(write_folder(tmp_path / str(tied), config, weights, task="reward"))
+        assert missing == (() if tied else ("lm_head.weight",))
+        assert model_tensors(model, "reward")
+        if tied:
+            assert model_tensors(model, "policy")
+        else:
+            with pytest.raises(ToolrmError, match=r"lm_head\.weight is all zeros"):
+                model_tensors(model, "policy")
 
 
 @pytest.mark.parametrize("task", ["reward", "policy"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import numpy as np
@@ -12,8 +11,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from tests.converters.made_folder import TOKENIZER, made_weights, same_bits, small_config, write_folder
+from tests.converters.tiny_policy import tiny_chat
 from toolrm_jax.converters.huggingface import export_folder, model_tensors
 from toolrm_jax.converters.import_folder import import_folder
+from toolrm_jax.data.template import chatml_tools
 from toolrm_jax.errors import ModelError, ToolrmError
 
 KINDS = ("llama", "qwen2", "qwen3", "qwen3_moe")
@@ -24,14 +25,40 @@ def read(folder):
     return {name: value for file in folder.glob("*.safetensors") for name, value in load_file(file).items()}
 
 
-@dataclasses.dataclass(frozen=True)
-class FakeChat:
-    end_of_turn: str = "<|im_end|>"
-    end_of_turn_id: int = 2
-    pad_id: int = 0
+TEXTS = ("", " a  b\n", 'Köln 12 {"days": 3}', "<|im_start|>user\n<|im_end|>", "\u0000👍🏽<|endoftext|>x")
+CONVERSATION = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Rain in Köln?"},
+    {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "rain", "arguments": {"city": "Köln"}}}]},
+    {"role": "tool", "content": "3 mm"},
+]
+TOOLS = [{"type": "function", "function": {"name": "rain", "parameters": {"type": "object", "properties": {}}}}]
 
-    def save(self, folder):
-        (folder / "tokenizer.json").write_text("{}")
+
+def with_tokenizer(folder):
+    """Real tokenizer files, with a template, in the place of the made-up ones."""
+    tiny_chat(folder)
+    (folder / "chat_template.jinja").write_text(chatml_tools())
+    (folder / "merges.txt").unlink()
+
+
+def same_tokenizer(there, here):
+    """Fail unless transformers reads the same tokens, special tokens and template out of both folders."""
+    from transformers import AutoTokenizer
+
+    before, after = (AutoTokenizer.from_pretrained(folder) for folder in (there, here))
+    assert after.get_vocab() == before.get_vocab()
+    assert after.special_tokens_map == before.special_tokens_map
+    assert "pad_token" in before.special_tokens_map
+    for text in TEXTS:
+        assert after(text).input_ids == before(text).input_ids, text
+    for prompt in (False, True):
+        told, written = (
+            one.apply_chat_template(CONVERSATION, tools=TOOLS, add_generation_prompt=prompt, tokenize=False)
+            for one in (before, after)
+        )
+        assert written == told
+        assert "Köln" in told
 
 
 @st.composite
@@ -74,12 +101,14 @@ def through_orbax(there, output, folder, task, dtype, frozen_layers):
     import jax.numpy as jnp
     from flax import nnx
 
+    from toolrm_jax.data.chat import Chat
     from toolrm_jax.models.config import read_config
     from toolrm_jax.models.folder import load_model
     from toolrm_jax.train.checkpoints import Checkpoints
     from toolrm_jax.train.layout import TrainState
     from toolrm_jax.train.step import split
 
+    with_tokenizer(there)
     model, _ = load_model(there, frozen_layers=frozen_layers, dtype=jnp.dtype(dtype))
     graph, params, frozen = split(model)
     checkpoints = Checkpoints(folder, 1)
@@ -94,7 +123,7 @@ def through_orbax(there, output, folder, task, dtype, frozen_layers):
         output,
         config=read_config(there),
         tensors=model_tensors(nnx.merge(graph, state.params, frozen), task),
-        chat=FakeChat(),
+        chat=Chat.load(there),
         facts=hashes | ({"mean": 0.0, "std": 1.0} if task == "reward" else {}),
         card="# card\n",
         task=task,
@@ -125,6 +154,7 @@ def test_through_the_model_and_orbax_every_bit_comes_out_again(kind, task, dtype
     write_folder(tmp_path / "in", config, weights, files=2, task=task)
     out = through_orbax(tmp_path / "in", tmp_path / "out", tmp_path / "checkpoints", task, dtype, frozen)
     same_bits(read(out), weights)
+    same_tokenizer(tmp_path / "in", out)
 
 
 @pytest.mark.slow
@@ -137,6 +167,7 @@ def test_through_the_model_and_orbax_every_shape_comes_out_again(tmp_path_factor
     weights = made_weights(config, task, dtype, seed)
     write_folder(folder / "in", config, weights, files=files, task=task)
     same_bits(read(through_orbax(folder / "in", folder / "out", folder / "steps", task, dtype, frozen)), weights)
+    same_tokenizer(folder / "in", folder / "out")
 
 
 def test_fused_experts_come_in_one_by_one(tmp_path):
@@ -200,6 +231,20 @@ def test_a_second_import_of_the_same_files_does_nothing(tmp_path):
     assert (tmp_path / "out" / "model.safetensors").stat().st_ino == before
     with pytest.raises(ToolrmError, match="was made with"):
         import_folder(tmp_path / "in", tmp_path / "out", dtype="bfloat16", max_shard_size=GB)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja", "merges.txt", "README.md", "config.json"])
+def test_a_changed_file_beside_the_weights_is_seen(name, tmp_path):
+    config = small_config("llama")
+    source = write_folder(tmp_path / "in", config, made_weights(config, "policy", "float32"))
+    import_folder(source, tmp_path / "out", max_shard_size=GB)
+    before = (source / name).read_text() if (source / name).is_file() else ""
+    (source / name).write_text(before + "\n")
+    with pytest.raises(ToolrmError, match="was made with inputs"):
+        import_folder(source, tmp_path / "out", max_shard_size=GB)
+    import_folder(source, tmp_path / "out", max_shard_size=GB, overwrite=True)
+    if name != "config.json":
+        assert (tmp_path / "out" / name).read_text() == before + "\n"
 
 
 def test_what_cannot_be_brought_in_whole_leaves_nothing(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import tracemalloc
 
@@ -87,6 +88,20 @@ def test_a_disk_that_fills_half_way_leaves_nothing_and_says_so(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_shard_is_on_the_disk_before_the_folder_gets_its_name(tmp_path, monkeypatch):
+    synced = {}
+
+    def fsync(handle):
+        file = os.readlink(f"/proc/self/fd/{handle}")
+        synced[os.path.basename(file)] = os.fstat(handle).st_size
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    names = write_shards(tmp_path, pending(a=np.ones(60, np.float32), b=np.ones(60, np.float32)), "float32", 300)
+    assert len(names) == 2
+    for name in names:
+        assert synced[name] == (tmp_path / name).stat().st_size
 
 
 def test_a_disk_too_small_is_refused_before_the_first_byte(tmp_path, monkeypatch):

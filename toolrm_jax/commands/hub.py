@@ -22,10 +22,10 @@ def download(name: str, kind: str, files: Sequence[str], error: type[ToolrmError
     Raises `error` where there is no network, or no such repository.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, HTTPError
 
     try:
         return Path(snapshot_download(name, repo_type=kind, allow_patterns=list(files)))
-    except (HFValidationError, OSError) as problem:
+    except (HFValidationError, HTTPError, OSError, RuntimeError) as problem:  # the last is what hf_xet raises
         why = str(problem).strip().partition("\n")[0]
         raise error(f"{name}: no such file or folder, and the hub does not give it ({why})") from None

@@ -33,8 +33,10 @@ def run(config: Config, overwrite: bool = False) -> int:
     from toolrm_jax.converters.import_folder import import_folder
 
     source = wheel_file() if config.model == DEFAULT else Path(config.model)
+    max_shard_size = parse_size(config.max_shard_size)
     if source.suffix.lower() == ".gguf":
-        folder = import_gguf(source, config.output, dtype=config.dtype or "bfloat16", overwrite=overwrite)
+        dtype = config.dtype or "bfloat16"
+        folder = import_gguf(source, config.output, dtype=dtype, max_shard_size=max_shard_size, overwrite=overwrite)
         missing: tuple[str, ...] = ("score.weight",)
     else:
         there = backbone(config.model.removeprefix(HUB), Path(config.output))
@@ -42,7 +44,7 @@ def run(config: Config, overwrite: bool = False) -> int:
             there,
             Path(config.output),
             dtype=config.dtype,
-            max_shard_size=parse_size(config.max_shard_size),
+            max_shard_size=max_shard_size,
             overwrite=overwrite,
         )
     print(f"model: {folder}")

@@ -16,6 +16,7 @@ import chz
 
 from toolrm_jax.commands import backbone as backbones
 from toolrm_jax.commands import settings
+from toolrm_jax.commands.card_results import evaluation_limits, evaluation_metrics
 from toolrm_jax.commands.eval import (
     ONLY_MADE,
     Judged,
@@ -27,22 +28,22 @@ from toolrm_jax.commands.eval import (
     reward_facts,
 )
 from toolrm_jax.commands.eval import Config as EvalConfig
-from toolrm_jax.commands.export import Measured, export
+from toolrm_jax.commands.export import Measured, export, exported_from
 from toolrm_jax.commands.prepare import Config as PrepareConfig
 from toolrm_jax.commands.prepare import prepare, summary
 from toolrm_jax.commands.train import Config as TrainConfig
 from toolrm_jax.commands.train import train
 from toolrm_jax.commands.trained import open_run
-from toolrm_jax.converters.model_card import Metric
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.evals import fc_rewardbench
 from toolrm_jax.evals.judges import REWARD_MODEL
 from toolrm_jax.evals.metrics import accuracy
 from toolrm_jax.evals.report import Command, Curve, RunReport, write_report
-from toolrm_jax.files import is_complete, json_hash, refuse_foreign, write_file
-from toolrm_jax.preferences.card import Card, card_hash, read_card
+from toolrm_jax.files import is_done, refuse_foreign, write_file
+from toolrm_jax.preferences.card import Card, read_card
 from toolrm_jax.preferences.shards import read_groups
 from toolrm_jax.toolcalls.render import openai_message, openai_tool
+from toolrm_jax.train.config import MAY_CHANGE
 from toolrm_jax.train.metrics import read_metrics
 from toolrm_jax.train.signals import STOPPED
 
@@ -50,7 +51,7 @@ BASE = "quickstart"
 OWN = ("prepare.output", "train.output", "train.model.path", "train.data.train", "train.data.held_out")
 """Settings that this command makes from `output`; in its configs they are empty."""
 
-FREE = ("output", "pairs", "judged_groups", "judged_pairs", "export_dtype")
+FREE = ("output", "pairs", "judged_groups", "judged_pairs", "export_dtype", *(f"train.{name}" for name in MAY_CHANGE))
 """Settings that may change between two starts in one folder: nothing that was trained depends on them."""
 
 
@@ -98,7 +99,7 @@ def run(config: Config, overwrite: bool = False) -> int:
     with _stage("evaluation"):
         judged = evaluate(_eval_config(config, output, folder), output / "eval")
     with _stage("export"):
-        _export(config, trained, output, judged)
+        _export(config, output, judged)
     example = _write_example(output, groups / "held_out")
     commands = _next_commands(config, output, example)
     report = write_report(output / "report.html", _report(config, output, judged, commands))
@@ -140,29 +141,18 @@ def _eval_config(config: Config, output: Path, backbone: Path) -> EvalConfig:
     )
 
 
-def _export(config: Config, trained: TrainConfig, output: Path, judged: Sequence[Judged]) -> None:
-    """The exported folder, unless it is there from this training and data."""
+def _export(config: Config, output: Path, judged: Sequence[Judged]) -> None:
+    """The exported folder, unless it is there from this training, data and evaluation."""
     folder, run_folder = output / "model", output / "run"
-    hashes = {
-        "training_config_hash": json_hash(settings.as_json(trained)),
-        "data_card_hash": card_hash(read_card(trained.data.train)),
-    }
-    if is_complete(folder):
-        there = json.loads((folder / "toolrm.json").read_bytes())["reward"]
-        if {name: there.get(name) for name in hashes} == hashes:
-            return
-    mean, deviation = reward_facts(judged)
-    measured = Measured(mean, deviation, tuple(_metrics(judged)), () if _any_real(judged) else (ONLY_MADE,))
+    evaluations = [each.evaluation for each in judged]
+    metrics = evaluation_metrics(evaluations)
+    made_from = exported_from(run_folder, {"task": "reward", "dtype": config.export_dtype}, metrics)
+    if is_done(folder, **made_from, overwrite=True):
+        return
+    measured = Measured(*reward_facts(judged), metrics, evaluation_limits(evaluations))
     opened, step = open_run(run_folder)
-    export(run_folder, opened, step, measured, folder, config.export_dtype, config.model, overwrite=True)
-
-
-def _metrics(judged: Sequence[Judged]) -> Iterator[Metric]:
-    for each in judged:
-        for result in each.evaluation.results:
-            if (found := accuracy(result.outcomes)) is not None:
-                shares = (100 * found.value, 100 * found.low, 100 * found.high)
-                yield Metric(each.evaluation.name, result.judge, *shares, found.tasks)
+    dtype, name = config.export_dtype, config.model
+    export(run_folder, opened, step, measured, folder, dtype, name, overwrite=True, made_from=made_from)
 
 
 def _any_real(judged: Sequence[Judged]) -> bool:

@@ -15,7 +15,7 @@ import chz
 import numpy as np
 
 from toolrm_jax.commands.verify_suite import LONG_TOKENS, Case, suite
-from toolrm_jax.converters.agreement import Agreement, agreement, explanation
+from toolrm_jax.converters.agreement import agreement, explanation
 from toolrm_jax.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -75,10 +75,12 @@ def run(config: Config, overwrite: bool = False) -> int:
     fault = ""
     for (dtype, batch), flat in found.items():
         theirs = _by_case(flat, groups)
-        seen = agreement(ours["float32"], theirs)
+        limit = config.tolerance if dtype == "float32" else _ROUNDING * rounding.largest
+        seen = agreement(ours["float32"], theirs, limit)
         print(f"  {name} in {dtype}, {batch}: {seen}")
-        if not fault and (why := _fault(seen, dtype, rounding, config.tolerance)):
+        if not fault and seen.largest > limit:
             trap = explanation(ours["float32"], theirs, _norms(opened, groups))
+            why = f"the largest difference is {seen.largest:.1e}, rounding explains {limit:.1e}"
             fault = f"{name} in {dtype}, {batch}: {trap or why}"
     if fault:
         raise ModelError(f"{folder}: scores do not agree; {fault}")
@@ -91,13 +93,6 @@ def is_policy(folder: Path) -> bool:
     from toolrm_jax.models.config import read_config
 
     return any(str(name).endswith(SUFFIX["policy"]) for name in read_config(folder).get("architectures") or ())
-
-
-def _fault(seen: Agreement, dtype: str, rounding: Agreement, tolerance: float) -> str:
-    limit = tolerance if dtype == "float32" else _ROUNDING * rounding.largest
-    if seen.largest > limit:
-        return f"the largest difference is {seen.largest:.1e}, rounding explains {limit:.1e}"
-    return "" if seen.ordered_alike == 1 or not seen.pairs else f"only {seen.ordered_alike:.1%} of pairs ordered alike"
 
 
 def _encoded(opened: Opened) -> tuple[tuple[Case, ...], list[TokenGroup]]:
