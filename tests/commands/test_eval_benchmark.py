@@ -1,18 +1,14 @@
-"""`toolrm eval benchmark=…`, `toolrm report`, `eval build` and `filter`: whole, cut short, and refused."""
+"""`toolrm eval benchmark=…` and `toolrm report`: whole, cut short, and refused."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+import re
 
 import pytest
 
 from tests.converters.engine_stand_in import serving
+from tests.evals.chat_stand_in import chat_server
 from toolrm_jax.cli import main
 from toolrm_jax.evals.results import load
-from toolrm_jax.files import CARD
 
 
 @pytest.fixture
@@ -56,9 +52,8 @@ def test_benchmarks_without_a_model_leave_results_report_markdown_and_metadata(p
     page = (output / "report.html").read_text()
     assert suite.command in page
     assert "RoTBench" in page
-    assert "| single-order accuracy |" in (output / "report.md").read_text()
-    (index,) = json.loads((output / "model_index.json").read_text())
-    assert index["results"][0]["dataset"]["name"] == "pairs, non-live"
+    assert "### Single-order accuracy" in (output / "report.md").read_text()
+    assert not (output / "model_index.json").exists()  # nobody but baselines
 
 
 def test_a_model_is_judged_first_with_the_hand_rule_added_and_its_time_told(finished, pairs, tmp_path):
@@ -71,6 +66,54 @@ def test_a_model_is_judged_first_with_the_hand_rule_added_and_its_time_told(fini
     found = {measure.name: measure.value for measure in judged.diagnosis}
     assert found["packed together and one at a time: largest difference"] < 1e-4
     assert found["float32 and bfloat16: largest difference"] > 0
+    (index,) = json.loads((output / "model_index.json").read_text())
+    assert index["results"][0]["dataset"]["name"] == "pairs, non-live"
+    (metric,) = index["results"][0]["metrics"]
+    assert metric["value"] == round(100 * judged.results[0].measures[0].value, 2)
+
+
+def test_a_question_too_long_for_the_model_is_lost_counted_and_does_not_stop_the_others(finished, pairs, tmp_path):
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()][:2]
+    rows[1]["messages"][0]["content"] += " Hurry!" * 2000
+    longer = tmp_path / "longer.jsonl"
+    longer.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    output, model = tmp_path / "out", finished / "model"
+    words = [f"model={model}", f"benchmark=fc-rewardbench:{longer}", f"output={output}", "agreement=2"]
+    assert main(["eval", *words, f"backbone={model}"]) == 0
+    judged = load(output).judged[0]
+    unread = [result for result in judged.results if "could not be read" in result.note]
+    assert [result.judge for result in unread] == [
+        "reward model",
+        "reward model + hand rule",
+        "likelihood (sum)",
+        "likelihood (sum, per-call correction)",
+        "likelihood (mean)",
+        "likelihood (mean) + hand rule",
+    ]
+    assert all(result.note.startswith("2 answers in 1 of 2 groups") for result in unread)
+    assert all(result.measures[0].value <= 0.5 for result in unread)
+    assert {m.n for m in judged.diagnosis if m.part == "agreement"} == {2, 1}
+    # Without benchmark= the same rule holds.
+    assert main(["eval", f"model={model}", f"pairs={longer}", f"output={tmp_path / 'plain'}"]) == 0
+    run = json.loads((tmp_path / "plain" / "report.json").read_text())["run"]
+    assert "2 answers in 1 of 2 groups could not be read" in run["evaluations"][0]["note"]
+
+
+def test_two_benchmarks_of_one_name_are_told_apart_by_their_paths_and_one_given_twice_is_refused(
+    pairs, tmp_path, fails
+):
+    copy = tmp_path / "other" / pairs.name
+    copy.parent.mkdir()
+    copy.write_text(pairs.read_text().splitlines()[0] + "\n")
+    words = f"fc-rewardbench:{pairs},fc-rewardbench:{copy}"
+    assert main(["eval", f"benchmark={words}", f"output={tmp_path / 'out'}"]) == 0
+    assert [(one.benchmark, one.groups) for one in load(tmp_path / "out").judged] == [
+        (f"pairs, non-live (fc-rewardbench:{pairs})", 2),
+        ("pairs, live", 1),
+        (f"pairs, non-live (fc-rewardbench:{copy})", 1),
+    ]
+    said = fails("eval", f"benchmark=fc-rewardbench:{pairs},fc-rewardbench:{pairs}", f"output={tmp_path / 'out'}")
+    assert "is there twice; name every benchmark once" in said
 
 
 def test_a_second_benchmark_finds_what_the_first_compiled(finished, pairs):
@@ -90,37 +133,6 @@ def test_a_second_benchmark_finds_what_the_first_compiled(finished, pairs):
     assert [row.tolist() for row in one] == [row.tolist() for row in two]
 
 
-def test_a_suite_that_was_killed_goes_on_from_what_is_on_disk(pairs, tmp_path):
-    """The journal of a judge's scores is written as it goes; the process is killed between two pieces."""
-    script = tmp_path / "judge.py"
-    script.write_text(
-        "import sys, time\n"
-        "from pathlib import Path\n"
-        "from toolrm_jax.commands.remembered import remembered\n"
-        "from toolrm_jax.evals.baselines import Judge\n"
-        "from toolrm_jax.evals import fc_rewardbench\n"
-        "asked = Path(sys.argv[2])\n"
-        "def score(groups):\n"
-        "    with open(asked, 'a') as file: print(len(groups), file=file, flush=True)\n"
-        "    if len(sys.argv) > 3 and asked.read_text().count('\\n') == 2: time.sleep(600)\n"
-        "    return [[1.0, 0.0] for _ in groups]\n"
-        "groups = fc_rewardbench.read(sys.argv[1]).groups\n"
-        "print(remembered(Judge('slow', score), Path(sys.argv[2] + '.scores'), 'x', piece=1)(groups))\n"
-    )
-    asked = tmp_path / "asked"
-    process = subprocess.Popen([sys.executable, str(script), str(pairs), str(asked), "hang"])
-    while not asked.exists() or asked.read_text().count("\n") < 2:
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    done = subprocess.run(
-        [sys.executable, str(script), str(pairs), str(asked)], capture_output=True, text=True, check=True
-    )
-    assert len(json.loads(done.stdout)) == 3
-    assert asked.read_text().count("\n") == 4  # two before the kill, of which one was kept; then two more
-
-
 def test_a_scalar_server_judges_by_the_models_tokens_and_its_death_is_told_not_scored(
     finished, pairs, tmp_path, fails, capsys
 ):
@@ -128,7 +140,7 @@ def test_a_scalar_server_judges_by_the_models_tokens_and_its_death_is_told_not_s
     words = [f"model={finished / 'model'}", f"benchmark=fc-rewardbench:{pairs}", f"output={output}", "server=sglang"]
     with serving("sglang", lambda row: float(len(row))) as (url, seen):
         assert main(["eval", *words, f"url={url}"]) == 0
-        assert sum(seen) == 6
+        assert sum(seen) == 4 + 6  # the probes, and the answers of three pairs
     judged = load(output).judged
     assert judged[0].results[0].judge == "sglang server"
     capsys.readouterr()
@@ -138,6 +150,62 @@ def test_a_scalar_server_judges_by_the_models_tokens_and_its_death_is_told_not_s
     assert not (other / "results.json").exists()
     # What the dead server had answered is still there for the same command.
     assert main(["eval", *words, f"url={url}"]) == 0
+
+
+def test_a_server_is_asked_on_past_a_question_that_is_too_long_for_it(finished, pairs, tmp_path):
+    words = [f"model={finished / 'model'}", f"benchmark=fc-rewardbench:{pairs}", "server=sglang"]
+    sizes = []
+    with serving("sglang", lambda row: float(sizes.append(len(row)) or len(row))) as (url, _):
+        assert main(["eval", *words, f"output={tmp_path / 'all'}", f"url={url}"]) == 0
+    with serving("sglang", lambda row: float(len(row)), longest=max(sizes) - 1) as (url, _):
+        assert main(["eval", *words, f"output={tmp_path / 'some'}", f"url={url}"]) == 0
+    results = [one.results[0] for one in load(tmp_path / "some").judged]
+    assert [result.judge for result in results] == ["sglang server"] * 2
+    assert any("could not be read" in result.note for result in results)
+
+
+def test_what_one_served_model_gave_is_not_taken_for_anothers(finished, pairs, tmp_path, fails):
+    output = tmp_path / "out"
+    words = [f"model={finished / 'model'}", f"benchmark=fc-rewardbench:{pairs}", f"output={output}", "server=sglang"]
+    with serving("sglang", lambda row: float(len(row))) as (url, _):
+        assert main(["eval", *words, f"url={url}"]) == 0
+        assert main(["eval", *words, f"url={url}"]) == 0
+    port = int(url.rpartition(":")[2])
+    with serving("sglang", lambda row: -float(len(row)), port) as (url, _):
+        said = fails("eval", *words, f"url={url}")
+        assert "scores otherwise" in said
+        assert "name another output=" in said
+        assert main(["eval", *words[:2], f"output={tmp_path / 'other'}", words[3], f"url={url}"]) == 0
+
+
+def test_a_language_model_compares_pairs_in_both_orders_plays_off_the_rest_and_what_it_did_not_answer_is_told(
+    pairs, rotbench_file, tmp_path, fails
+):
+    def answer(prompt, count):
+        if "Köln" in prompt:
+            return 400, "This model's maximum context length is 8 tokens."
+        return "<choice>\n1\n</choice>" if "translate" not in prompt else "I cannot say."
+
+    words = ["baselines=false", "chat_model=m", f"output={tmp_path / 'out'}"]
+    both = f"benchmark=fc-rewardbench:{pairs},rotbench:{rotbench_file}"
+    with chat_server(answer, [{"id": "m", "root": "a"}]) as (url, _):
+        assert main(["eval", both, *words, f"chat_url={url}"]) == 0
+    single, orders = load(tmp_path / "out").judged[0].results
+    assert single.note == (
+        "of 4 questions 0 were answered without a choice, 2 were too long for the judge: these count as wrong"
+    )
+    # One of two pairs was read; saying always 1 is half right of it, and never in both orders.
+    assert (single.measures[0].value, orders.measures[0].value) == (0.25, 0.0)
+    (played,) = load(tmp_path / "out").judged[2].results
+    assert played.note.startswith("by one knockout among all distinct answers")
+    asked = re.search(r"of (\d+) questions (\d+) were answered without a choice", played.note)
+    assert asked[1] == asked[2] != "0"
+    # The index of the model card is of this judge.
+    (index,) = json.loads((tmp_path / "out" / "model_index.json").read_text())
+    assert index["name"] == "m"
+    # Another model behind the address is not taken for it.
+    with chat_server(answer, [{"id": "m", "root": "b"}], port=int(re.search(r":(\d+)/", url)[1])) as (url, _):
+        assert "serves {'id': 'm', 'root': 'b'}" in fails("eval", both, *words, f"chat_url={url}")
 
 
 def test_runs_stand_side_by_side_in_one_report(pairs, tmp_path, capsys):
@@ -150,36 +218,6 @@ def test_runs_stand_side_by_side_in_one_report(pairs, tmp_path, capsys):
     assert text.count(f"output={folders[1]}") >= 1
     assert text.count(f"output={folders[0]}") >= 1
     assert page.with_suffix(".md").is_file()
-
-
-def test_answers_are_built_into_a_benchmark_and_judged(tmp_path, capsys):
-    pytest.importorskip("bfcl_eval", reason="pip install --no-deps bfcl-eval")
-    pytest.importorskip("pyarrow")
-    right, wrong = ([{"calculate_triangle_area": {"base": 10, "height": height}}] for height in (5, 6))
-    row = {
-        "id": "simple_python_0",
-        "right": [{"call": right, "models": ["a"]}],
-        "wrong": [{"call": wrong, "models": ["b"], "error_type": "incorrect parameter value"}],
-    }
-    pool = tmp_path / "single_turn_pool.jsonl"
-    pool.write_text(json.dumps(row) + "\n")
-    built = tmp_path / "built"
-    assert main(["eval", "build", f"path={pool}", f"output={built}", "cap=1.0"]) == 0
-    assert "1 pairs of 1 questions" in capsys.readouterr().out
-    assert (built / CARD).is_file()
-    assert main(["eval", f"benchmark=fc-rewardbench:{built}", f"output={tmp_path / 'out'}"]) == 0
-    assert load(tmp_path / "out").judged[0].benchmark == "FC-RewardBench"
-
-
-def test_a_training_set_is_filtered_into_three_folders(finished, tmp_path, capsys):
-    output = tmp_path / "filtered"
-    words = ["filter", f"groups={finished / 'groups'}", f"model={finished / 'model'}", f"output={output}", "keep=3"]
-    assert main(words) == 0
-    sizes = {name: json.loads((output / name / CARD).read_text())["counts"] for name in ("top", "random", "all")}
-    assert sizes["top"]["verdict"] == {"right": 3, "wrong": 0} or sizes["top"]["verdict"] == {"right": 3}
-    table = json.loads((output / "filter.json").read_text())["selections"]
-    assert table["top"]["mean score"] >= table["all"]["mean score"]
-    assert main(words) == 0  # again: nothing to do
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,9 @@ def test_white_space_and_a_closed_think_block_around_an_answer_are_not_shown_to_
     task = Task("t", "", "", "", Context((), (Message("user", "Hi"),)))
     candidates = (
         Candidate(text=" <think>hm</think>\n yes "),
-        Candidate(raw="\n f(", fault="not calls", maker="model:m"),
+        Candidate(raw="\n f(", fault="not calls", maker="model:m", count=2, others={"model:n": 1}),
         Candidate(text="<think>cut"),
     )
     Judge("all", score)([Group(task, candidates, tuple(Verdict(False, 0.0) for _ in candidates))])
     assert {(c.text, c.raw, c.maker) for c in shown} == {("yes", None, ""), ("", "f(", ""), ("<think>cut", None, "")}
+    assert all(c.others is None for c in shown)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.evals.making import group
 from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.evals.baselines import shown_order
 from toolrm_jax.evals.benchmark import (
     BOTH,
     OVERALL,
@@ -24,7 +25,7 @@ from toolrm_jax.evals.benchmark import (
     share,
 )
 from toolrm_jax.evals.metrics import outcomes, wilson
-from toolrm_jax.evals.pairwise import PairJudge, ask, knockout
+from toolrm_jax.evals.pairwise import UNREAD, PairJudge, Tally, ask, knockout
 from toolrm_jax.evals.registry import BENCHMARKS, entry
 from toolrm_jax.toolcalls.types import ErrorType
 
@@ -112,18 +113,60 @@ def test_an_answer_without_a_choice_is_wrong_in_its_order_and_counted():
     found = ask(judge, GROUPS[:1])
     assert [c.value for c in found.single] == [0.5, 1.0]
     assert [c.value for c in found.both] == [0.0, 1.0]
-    assert (found.unreadable, found.questions) == (1, 4)
+    assert found.tally == Tally(questions=4, no_choice=1, unread=0)
 
 
-def test_a_knockout_keeps_the_winner_of_both_orders_and_on_disagreement_the_earlier_seed():
-    cities = ["Aa", "Bb", "Cc", "Dd", "Ee"]
-    by_name, _ = chooser(lambda q: 1 if q.first.calls[0].arguments["city"] > q.second.calls[0].arguments["city"] else 2)
-    # Bb over Aa, Dd over Cc, Ee without a game; Dd over Bb, Ee again without; Ee over Dd.
-    assert knockout(by_name, [group("a", cities[:1], cities[1:]), group("b", ["Aa"], [])]) == [[0, 1, 0, 2, 3], [3]]
-    torn, _ = chooser(lambda q: 1)
-    assert knockout(torn, [group("a", cities[:1], cities[1:3])]) == [[2, 0, 1]]
+def test_a_question_that_was_too_long_is_wrong_and_counted_apart():
+    judge, _ = chooser(lambda question: UNREAD if question.id.startswith("a/0/1/") else 1)
+    found = ask(judge, GROUPS[:1])
+    assert [c.value for c in found.single] == [0.0, 0.5]
+    assert found.tally == Tally(questions=4, no_choice=0, unread=2)
+    assert found.tally.note == "of 4 questions 0 were answered without a choice, 2 were too long for the judge"
+
+
+CITIES = ["Aa", "Bb", "Cc", "Dd", "Ee"]
+
+
+def city_of(candidate):
+    return candidate.calls[0].arguments["city"]
+
+
+def test_a_knockout_keeps_the_winner_of_both_orders_and_its_seeds_are_the_order_shown():
+    by_name, _ = chooser(lambda q: 1 if city_of(q.first) > city_of(q.second) else 2)
+    one = group("a", CITIES[:1], CITIES[1:])
+    seeds = [CITIES[k] for k in shown_order(one)]
+    scores, tally = knockout(by_name, [one, group("b", ["Aa"], [])])
+    # The last seed has no game in the rounds of five and of three.
+    lasted = dict.fromkeys(CITIES, 0)
+    first, second = max(seeds[:2]), max(seeds[2:4])
+    lasted |= {first: 1, second: 1}
+    lasted |= {max(first, second): 2, seeds[4]: 2}
+    lasted[max(CITIES)] = 3
+    assert scores == [[lasted[city] for city in CITIES], [3]]
+    assert tally == Tally(questions=8, no_choice=0, unread=0)
+    torn, asked = chooser(lambda q: 1)
+    scores, _ = knockout(torn, [one])
+    assert CITIES[scores[0].index(3)] == seeds[0]
+    assert all(c.maker == "" for q in asked for c in (q.first, q.second))
     with pytest.raises(ConfigError, match="only compares"):
         knockout(torn, [group("b", ["Aa"], [])])
+
+
+@pytest.mark.parametrize("answer", [1, 2, None])
+def test_a_knockout_of_a_judge_that_knows_nothing_wins_by_chance_though_right_answers_come_first(answer):
+    judge, _ = chooser(lambda question: answer)
+    groups = [group(str(k), ["Ulm"], ["Bonn", "Gera", "Hof"]) for k in range(400)]
+    scores, _ = knockout(judge, groups)
+    won = sum(row[0] == max(row) for row in scores) / len(groups)
+    assert 0.18 < won < 0.32
+
+
+def test_answers_of_a_game_that_could_not_be_read_leave_the_knockout_unread():
+    judge, _ = chooser(lambda q: UNREAD if q.id.startswith("a/") else 1)
+    scores, tally = knockout(judge, [group("a", ["Ulm"], ["Bonn"]), group("b", ["Ulm"], ["Bonn"])])
+    assert scores[0] == [None, None]
+    assert sorted(scores[1]) == [0, 1]
+    assert tally == Tally(questions=4, no_choice=0, unread=2)
 
 
 def test_a_sample_is_seeded_keeps_the_order_and_is_told():

@@ -107,15 +107,55 @@ def test_the_plot_has_a_line_for_each_selector_over_n():
     assert [point[0] for point in drawing.lines[0][1]] == [1.0, 2.0, 4.0]
 
 
+def city(candidate):
+    return candidate.calls[0].arguments["city"]
+
+
 def test_sampled_answers_that_repeat_become_one_with_a_count():
     whole = group("a", ["Ulm", "Ulm"], ["Bonn"])
-    greedy = dataclasses.replace(whole.candidates[2], maker="model:m@greedy")
-    whole = dataclasses.replace(whole, candidates=(*whole.candidates[:2], greedy))
-    (found,) = best_of_n.from_answers([whole], lambda candidate: candidate.calls[0].arguments["city"])
+    (found,) = best_of_n.from_answers([whole], city)
     assert found.counts == (2, 1)
-    assert found.greedy == 1
+    assert found.greedy is None
     assert [v.right for v in found.group.verdicts] == [True, False]
     assert found.group.verdicts[1].error_type is ErrorType.VALUE
+
+
+def test_the_greedy_answer_is_known_whoever_else_gave_it_and_never_drawn():
+    whole = group("a", ["Ulm", "Gera"], ["Bonn"])
+
+    def with_greedy(place, **how):
+        some = [dataclasses.replace(one, **(how if k == place else {})) for k, one in enumerate(whole.candidates)]
+        return best_of_n.from_answers([dataclasses.replace(whole, candidates=tuple(some))], city)[0]
+
+    alone = with_greedy(2, maker="model:m@greedy")
+    assert (alone.counts, alone.greedy, alone.drawn) == ((1, 1, 0), 2, 2)
+    among = with_greedy(0, count=3, others={"model:m@greedy": 1})
+    assert (among.counts, among.greedy, among.drawn) == ((2, 1, 1), 0, 4)
+    found, made = measured(
+        [alone, dataclasses.replace(among, group=renamed(among.group, "b"))], [[1.0, 0.0, 2.0]] * 2, (2,)
+    )
+    assert (found["greedy, n = 2"].value, found["greedy, n = 2"].n) == (0.5, 2)
+    assert found["oracle, n = 2"].value > found["judge, n = 2"].value  # Bonn is judged best, and drawn in b alone
+    assert "questions with a greedy answer" not in dict(made.facts)
+
+
+def renamed(one, name):
+    return dataclasses.replace(one, task=dataclasses.replace(one.task, id=name))
+
+
+def test_a_greedy_row_over_fewer_questions_is_told():
+    samples = [Samples(group("a", ["Ulm"], ["Bonn"]), (2, 2), greedy=1), Samples(group("b", ["Ulm"], ["Bonn"]), (2, 2))]
+    found, made = measured(samples, [[1.0, 0.0]] * 2)
+    assert found["greedy, n = 4"].n == 1
+    assert dict(made.facts)["questions with a greedy answer"] == "1"
+
+
+def test_only_the_greedy_answer_may_be_without_draws():
+    whole = group("a", ["Ulm"], ["Bonn"])
+    assert Samples(whole, (0, 3), greedy=0).drawn == 3
+    for counts, greedy in (((0, 3), None), ((0, 3), 1), ((-1, 3), 0), ((3,), None)):
+        with pytest.raises(DataError, match="every answer but the greedy one needs a count"):
+            Samples(whole, counts, greedy)
 
 
 def test_a_candidate_that_stands_for_several_equal_answers_counts_as_so_many():
@@ -123,5 +163,5 @@ def test_a_candidate_that_stands_for_several_equal_answers_counts_as_so_many():
     counts = (3, 2, 4)
     counted = tuple(dataclasses.replace(one, count=count) for one, count in zip(whole.candidates, counts))
     merged = dataclasses.replace(whole, candidates=counted)
-    (found,) = best_of_n.from_answers([merged], lambda candidate: candidate.calls[0].arguments["city"])
+    (found,) = best_of_n.from_answers([merged], city)
     assert found.counts == (5, 4)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.evals.making import group
 from toolrm_jax.errors import ConfigError
-from toolrm_jax.evals.filtering import ALL, RANDOM, TOP, select, single_answers
+from toolrm_jax.evals.filtering import ALL, RANDOM, TOP, PolicyResult, policy_result, select, single_answers
 from toolrm_jax.toolcalls.types import Call, Reference
 
 
@@ -29,6 +29,18 @@ def test_top_random_and_all_by_hand():
     assert drawn == select(groups, scores, 3)[1]
     assert len(everything.groups) == 6
     assert everything.sources == {"test": 6}
+
+
+def test_a_policys_accuracy_is_the_mean_over_contexts_of_the_share_of_right_answers():
+    def answered(name, right, wrong):
+        one = group(name, ["Ulm"], ["Bonn"])
+        counts = zip(one.candidates, (right, wrong))
+        return dataclasses.replace(one, candidates=tuple(dataclasses.replace(c, count=n) for c, n in counts))
+
+    found = policy_result("top", [answered("a", 3, 1), answered("b", 1, 1), group("c", [], ["Bonn"])])
+    assert (found.accuracy.value, found.accuracy.n) == (pytest.approx((0.75 + 0.5 + 0) / 3), 3)
+    assert found.accuracy.low < found.accuracy.value < found.accuracy.high
+    assert PolicyResult.from_json(found.to_json()) == found
 
 
 @pytest.mark.parametrize("keep", [0, 6, 7])

@@ -5,7 +5,7 @@ import pytest
 
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import DataError
-from toolrm_jax.evals import judges, scoring
+from toolrm_jax.evals import judges, readable, scoring
 from toolrm_jax.evals.handrule import HAND_RULE, added
 from toolrm_jax.toolcalls.types import Call, Candidate, Context, Group, Message, Task, Tool, Verdict
 
@@ -38,44 +38,53 @@ def asked(monkeypatch):
         calls.append([each.id for each in groups])
         return [np.array([-(len(answer) ** 2) for answer in each.responses], np.float32) for each in groups]
 
-    monkeypatch.setattr(judges, "encode", tokens)
+    monkeypatch.setattr(readable, "encode", tokens)
     monkeypatch.setattr(scoring, "log_likelihood", value)
     monkeypatch.setattr(scoring, "score", value)
     return calls
 
 
 def test_the_reward_judge_gives_the_models_scores_in_the_groups_order(asked):
-    assert judges.reward_judge(None, None)(GROUPS) == [[-9, -16, -576], [-16, -9]]
+    assert judges.reward_judge(Model(99), None)(GROUPS) == [[-9, -16, -576], [-16, -9]]
 
 
-class Short:
-    """A model that reads ten tokens."""
+class Model:
+    """A model that reads so many tokens."""
 
-    class config:
-        max_position_embeddings = 10
+    def __init__(self, longest):
+        self.config = self
+        self.max_position_embeddings = longest
 
 
-def test_what_a_model_cannot_read_is_nan_and_then_tied_and_counted(asked, monkeypatch):
-    def refuses(chat, some):
-        if some.task.id == "c":
+@pytest.fixture
+def refuses(asked, monkeypatch):
+    """A template that cannot write the answer Hof."""
+
+    def some(chat, one):
+        if any(candidate.calls[0].arguments["city"] == "Hof" for candidate in one.candidates):
             raise DataError("the template cannot write it")
-        return tokens(chat, some)
+        return tokens(chat, one)
 
-    monkeypatch.setattr(judges, "encode", refuses)
-    groups = (*GROUPS, group("c", "Ulm", "Bonn"))  # a has an answer of 24 tokens after 3 of context
-    rows = judges.reward_judge(Short, None, skip=True).score(groups)
-    assert [[np.isnan(score) for score in row] for row in rows] == [[True] * 3, [False] * 2, [True] * 2]
-    assert asked == [["b"]]
-    unread = {}
-    tied = judges.unread_is_tied(judges.reward_judge(Short, None, skip=True), unread)
-    assert tied.score(groups) == [[0.0] * 3, [-16, -9], [0.0] * 2]
-    assert unread == {"reward model": 2}
-    with pytest.raises(DataError, match="cannot write it"):
-        judges.reward_judge(Short, None).score(groups)
+    monkeypatch.setattr(readable, "encode", some)
+
+
+def test_every_judge_that_reads_a_model_gives_none_for_what_it_cannot_read_and_reads_the_rest(refuses, asked):
+    # In a, 24 tokens after 3 of context are too long; of c one answer cannot be written, of d none can.
+    groups = (*GROUPS, group("c", "Hof", "Ulm"), group("d", "Hof", "Hof"))
+    model = Model(10)
+    none = [None, None]
+    expected = [[-9, -16, None], [-16, -9], [None, -9], none]
+    assert judges.reward_judge(model, None).score(groups) == expected
+    assert asked == [["a", "b", "c"]]
+    total, mean = judges.likelihood_judges(model, None)
+    assert total.score(groups) == expected
+    assert mean.score(groups) == [[-3, -4, None], [-4, -3], [None, -3], none]
+    assert asked[1:] == [["a", "b", "c"]]  # both out of one pass
+    assert judges.reward_judge(Model(5), None).score(groups[:1]) == [[None] * 3]
 
 
 def test_sum_and_mean_come_out_of_one_pass_and_each_benchmark_has_its_own(asked):
-    total, mean = judges.likelihood_judges(None, None)
+    total, mean = judges.likelihood_judges(Model(99), None)
     assert total(GROUPS) == [[-9, -16, -576], [-16, -9]]
     assert mean(GROUPS) == [[-3, -4, -24], [-4, -3]]
     assert asked == [["a", "b"]]
@@ -84,7 +93,7 @@ def test_sum_and_mean_come_out_of_one_pass_and_each_benchmark_has_its_own(asked)
 
 
 def test_with_the_hand_rule_the_z_scores_are_added(asked):
-    mean = judges.likelihood_judges(None, None)[1]
+    mean = judges.likelihood_judges(Model(99), None)[1]
     both = judges.with_hand_rule(mean)
     assert both.name == "likelihood (mean) + hand rule"
     for row, expected in zip(both(GROUPS), added(mean(GROUPS), HAND_RULE(GROUPS))):

@@ -2,16 +2,23 @@
 
 import html.parser
 import json
+import re
 import xml.etree.ElementTree
 
-from toolrm_jax.evals import report_plots
+import pytest
+
+from tests.evals.making import group
+from toolrm_jax.errors import DataError
+from toolrm_jax.evals import best_of_n, perturb, report_plots, rotbench
 from toolrm_jax.evals.benchmark import Drawing, Measure, Published
 from toolrm_jax.evals.published import SINGLE
 from toolrm_jax.evals.report import Mistake
-from toolrm_jax.evals.results import Judged, Result, Suite, load, markdown, model_index, save
+from toolrm_jax.evals.results import NO_MODEL, Judged, Result, Suite, load, model_index, save
 from toolrm_jax.evals.suite_report import write_suite_report
+from toolrm_jax.evals.suite_view import labels
 from toolrm_jax.toolcalls.types import ErrorType
 
+NOISY = [ErrorType.NAME, ErrorType.VALUE, ErrorType.VALUE]
 MEASURES = (Measure("W-Avg", 0.771, 0.755, 0.786, 2983), Measure("S", 0.5, 0.4, 0.6, 137, "by split"))
 DRAWING = Drawing("calibration", "σ", "won", (("pairs", ((0.6, 0.7, 0.6, 0.8), (0.9, 0.8, 0.7, 0.9))),), diagonal=True)
 JUDGED = Judged(
@@ -19,7 +26,10 @@ JUDGED = Judged(
     "As published.",
     True,
     1397,
-    (Result("reward model", SINGLE, MEASURES), Result("random", SINGLE, MEASURES, "", "3 of 9 held no choice")),
+    (
+        Result("reward model", SINGLE, MEASURES, headline=(("", "W-Avg"),)),
+        Result("random", SINGLE, MEASURES, "", "3 of 9 held no choice", (("", "W-Avg"),)),
+    ),
     (("pairs", "2,983"),),
     (Published("Other-RM", SINGLE, {"W-Avg": 0.7325}, "arXiv 1"),),
     (Measure("score with length", -0.25, -0.3, -0.2, 40, "leanings", "rank r"),),
@@ -89,11 +99,57 @@ def test_two_runs_stand_in_the_same_tables(tmp_path):
     assert text.count("runs/b") > 2
 
 
+def overview_of(page_text):
+    """The rows of the first table: (judge with its run, cells)."""
+    body = page_text.partition("At a glance")[2].partition("<tbody>")[2].partition("</tbody>")[0]
+    rows = [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", row)).strip() for row in body.split("<tr")[1:]]
+    return [row.partition(">")[2].strip() for row in rows]
+
+
+def test_runs_of_one_model_are_told_apart_by_their_folders_and_each_keeps_its_numbers(tmp_path):
+    def run(folder, value, n):
+        measure = Measure("W-Avg", value, value - 0.1, value + 0.1, n)
+        result = Result("reward model", SINGLE, (measure,), headline=(("", "W-Avg"),))
+        judged = Judged("TRBench-BFCL", "", True, n, (result,))
+        return Suite("runs/rm", f"toolrm eval output={folder}", (judged,), {"output": folder})
+
+    suites = (run("eval_top", 0.7, 2983), run("eval_random", 0.6, 2983), run("eval_all", 0.5, 200))
+    assert labels(suites) == ["runs/rm (eval_top)", "runs/rm (eval_random)", "runs/rm (eval_all)"]
+    assert labels((suites[0], suites[0])) == ["runs/rm (eval_top), 1", "runs/rm (eval_top), 2"]
+    _, path = written(tmp_path, suites)
+    rows = overview_of(path.read_text())
+    assert rows == [
+        "reward model runs/rm (eval_top) 70.0 60.0–80.0 n = 2,983",
+        "reward model runs/rm (eval_random) 60.0 50.0–70.0 n = 2,983",
+        "reward model runs/rm (eval_all) 50.0 40.0–60.0 n = 200",
+    ]
+    lines = path.with_suffix(".md").read_text()
+    assert "| reward model (runs/rm (eval_all)) | 50.0 (40.0 to 60.0), n = 200 |" in lines
+    # Of one n, it stands above the column.
+    _, path = written(tmp_path, suites[:2])
+    assert overview_of(path.read_text())[0] == "reward model runs/rm (eval_top) 70.0 60.0–80.0"
+    assert "W-Avg (n = 2,983)" in path.with_suffix(".md").read_text()
+
+
+def test_two_benchmarks_of_one_name_are_refused():
+    with pytest.raises(DataError, match="two benchmarks of one run are called 'TRBench-BFCL'"):
+        Suite("runs/a", "", (JUDGED, JUDGED))
+
+
 def test_results_come_back_from_disk_and_the_same_numbers_are_markdown_and_metadata(tmp_path):
     save(SUITE, tmp_path)
     assert load(tmp_path) == SUITE
-    lines = markdown([SUITE])
-    assert "| reward model | 77.1 (75.5 to 78.6) | 50.0 (40.0 to 60.0) |" in lines
+    _, path = written(tmp_path)
+    lines = path.with_suffix(".md").read_text()
+    for line in (
+        "| reward model | 77.1 (75.5 to 78.6) |",
+        "| reward model | 50.0 (40.0 to 60.0) |",
+        "* random: 3 of 9 held no choice",
+        "| Other-RM (arXiv 1) | 73.2 |",
+        "| score with length | leanings | -0.250 (-0.300 to -0.200) | rank r | 40 |",
+        "pairs: 2,983.",
+    ):
+        assert line in lines, line
     (index,) = model_index(SUITE, "a")
     (result,) = index["results"]
     assert result["metrics"] == [
@@ -103,8 +159,46 @@ def test_results_come_back_from_disk_and_the_same_numbers_are_markdown_and_metad
             "value": 77.1,
         }
     ]
-    written(tmp_path)
     assert json.loads((tmp_path / "model_index.json").read_text()) == model_index(SUITE, "a")
+
+
+def judged_by(metric, measures):
+    result = Result("reward model", metric.name, measures, "", "", headline_of(metric, measures))
+    other = Result("random", metric.name, measures, "", "", headline_of(metric, measures))
+    return Suite("runs/a", "", (Judged("x", "", True, 1, (result, other)),))
+
+
+def headline_of(metric, measures):
+    return tuple((one.part, one.name) for one in measures if metric.headline(one))
+
+
+def test_metadata_holds_the_judges_own_number_for_every_kind_of_benchmark():
+    groups = [group(str(k), ["Ulm"], ["Bonn", "Gera", "Hof"], "first/clean", NOISY) for k in range(4)]
+    scores = [[3.0, 2.0, 1.0, 0.0]] * 4
+    samples = best_of_n.benchmark("b", [best_of_n.Samples(one, (1, 1, 1, 1)) for one in groups], "", (1, 4))
+    perturbed = perturb.perturbed(groups)
+    cases = {
+        "accuracy of the answer kept, judge, n = 4": (samples.metric, samples.metric.of_scores(groups, scores)),
+        "preferred answer is right, whole call": (rotbench.METRIC, rotbench.METRIC.of_scores(groups, scores)),
+        "accuracy under noise, overall: plain": (
+            perturbed.metric,
+            perturbed.metric.of_scores(perturbed.groups, [[3.0, 2.0, 1.0, 0.0]] * len(perturbed.groups)),
+        ),
+    }
+    for name, (metric, measures) in cases.items():
+        (result,) = model_index(judged_by(metric, measures), "a")[0]["results"]
+        values = {one["name"].partition(" (")[0]: one["value"] for one in result["metrics"]}
+        assert [value for key, value in values.items() if name in key] == [100.0], name
+        assert not any("random" in key or "majority" in key for key in values)
+
+
+def test_there_is_no_metadata_where_no_model_was_judged_and_none_for_what_was_not_measured(tmp_path):
+    assert model_index(Suite(NO_MODEL, "", (JUDGED,)), "a") == []
+    empty = Result("reward model", "AUC", (Measure("TM-3", 0.0, 0.0, 1.0, 0, "", "AUC"),), headline=(("", "TM-3"),))
+    assert model_index(Suite("runs/a", "", (Judged("x", "", True, 1, (empty,)),)), "a") == []
+    written(tmp_path)
+    written(tmp_path, (Suite(NO_MODEL, "", (JUDGED,)),))
+    assert not (tmp_path / "model_index.json").exists()
 
 
 def test_plots_are_pictures_of_their_own_with_text_and_bands():

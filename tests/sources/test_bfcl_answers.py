@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 
 from toolrm_jax.errors import DataError
 from toolrm_jax.sources import bfcl
-from toolrm_jax.sources.bfcl_answers import decode, file_category, model_name, question_id, read_answers
+from toolrm_jax.sources.bfcl_answers import (
+    OTHER_FILE,
+    decode,
+    file_category,
+    model_name,
+    question_id,
+    read_answers,
+)
 from toolrm_jax.sources.bfcl_source_text import parse_source
+from toolrm_jax.sources.drops import Drops
 from toolrm_jax.toolcalls.types import Call, Candidate
 
 UNDECODABLE = {
@@ -196,6 +204,31 @@ def test_a_folder_gives_its_answers_with_v4_ids(bfcl_eval, tmp_path):
     ]
     assert answers[0][2].calls == (Call("f", {}),)
     assert answers[1][2].fault
+
+
+def put(folder, name, *rows):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def test_the_layout_of_v4_is_read_with_everything_that_lies_beside_the_single_turns(bfcl_eval, tmp_path):
+    result, score = tmp_path / "v0/result/m", tmp_path / "v0/score/m"
+    put(result / "non_live", "BFCL_v4_multiple_result.json", {"id": "multiple_1", "result": "[f()]"})
+    put(result / "live", "BFCL_v4_live_simple_result.json", {"id": "live_simple_3-1-0", "result": [{"f": {}}]})
+    others = ["multi_turn_base", "memory_kv", "web_search_base", "exec_simple", "rest", "sql", "format_sensitivity"]
+    for other in others:
+        put(result / "other", f"BFCL_v4_{other}_result.json", {"id": f"{other}_0", "result": [[]]})
+    put(score / "non_live", "BFCL_v4_multiple_score.json", {"accuracy": 1.0})
+    put(tmp_path, "report.json", {"no": "file of BFCL's"})
+    drops = Drops()
+    answers = list(read_answers(tmp_path, drops))
+    assert [(question, model) for question, model, _ in answers] == [
+        ("live_simple_3-1-0", "m@v0"),
+        ("multiple_1", "m@v0"),
+    ]
+    assert drops.counts == {OTHER_FILE: len(others) + 1}
+    with pytest.raises(DataError, match="of its 7 BFCL files none is of a single-turn category"):
+        list(read_answers(result / "other"))
 
 
 def test_broken_lines_and_empty_folders_are_named(bfcl_eval, tmp_path):

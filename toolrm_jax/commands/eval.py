@@ -27,11 +27,12 @@ from toolrm_jax.commands.remembered import remembered
 from toolrm_jax.commands.trained import Opened, open_folder, open_reward_model
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.evals import fc_rewardbench
-from toolrm_jax.evals.baselines import Judge, Scores, without_model
+from toolrm_jax.evals.baselines import Judge, without_model
 from toolrm_jax.evals.handrule import HAND_RULE
 from toolrm_jax.evals.judges import MEAN, REWARD_MODEL, SUM, likelihood_judges, reward_judge, with_hand_rule
 from toolrm_jax.evals.metrics import Accuracy, accuracy, outcomes, without_numbers
 from toolrm_jax.evals.report import Command, Evaluation, JudgeResult, RunReport, confident_mistakes, write_report
+from toolrm_jax.evals.scores import Scores, unread_note
 from toolrm_jax.preferences.shards import read_groups
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.types import Group
@@ -155,9 +156,15 @@ def mistakes_of(judged: Judged) -> tuple:
 
 
 def reward_facts(judged: Sequence[Judged]) -> tuple[float, float]:
-    """Mean and standard deviation of the reward over the answers of the made mistakes, else of all that was judged."""
+    """Mean and standard deviation of the reward over the answers of the made mistakes, else of all that was judged.
+
+    Raises DataError where none of them could be read.
+    """
     made = [each for each in judged if not each.evaluation.real] or judged
-    return mean_and_deviation([score for each in made for row in each.scores for score in row])
+    read = [score for each in made for row in each.scores for score in row if score is not None]
+    if not read:
+        raise DataError("the model could read none of the answers it was to judge; give held_out= shorter ones")
+    return mean_and_deviation(read)
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -220,6 +227,8 @@ def _judge(name: str, groups: tuple[Group, ...], real: bool, note: str, judges: 
     print(f"judging {len(groups):,} groups: {name}", flush=True)
     scores = {judge.name: judge(groups) for judge in judges}
     results = tuple(JudgeResult(judge, outcomes(groups, rows), ABOUT.get(judge, "")) for judge, rows in scores.items())
+    if unread := unread_note(scores[REWARD_MODEL]):
+        note = f"{note} {unread}."
     return Judged(Evaluation(name, real, results, note), groups, scores[REWARD_MODEL])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +13,19 @@ from toolrm_jax.commands import hub, settings
 from toolrm_jax.commands.backbone import backbone
 from toolrm_jax.commands.eval import command_line, identity_of, likelihoods
 from toolrm_jax.commands.remembered import remembered
+from toolrm_jax.commands.same_server import same_server
 from toolrm_jax.commands.trained import Opened, open_folder, open_reward_model
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.evals import diagnosis
-from toolrm_jax.evals.baselines import Judge, Scores, without_model
-from toolrm_jax.evals.benchmark import Benchmark, Drawing, Measure
+from toolrm_jax.evals.baselines import Judge, without_model
+from toolrm_jax.evals.benchmark import Benchmark, Drawing, Measure, Metric
 from toolrm_jax.evals.handrule import HAND_RULE
-from toolrm_jax.evals.judges import per_call, reward_judge, unread_is_tied, with_hand_rule
+from toolrm_jax.evals.judges import per_call, reward_judge, with_hand_rule
 from toolrm_jax.evals.pairwise import PairJudge, ask, knockout
 from toolrm_jax.evals.registry import entry
 from toolrm_jax.evals.report import confident_mistakes
-from toolrm_jax.evals.results import Judged, Result, Suite, save
+from toolrm_jax.evals.results import NO_MODEL, Judged, Result, Suite, save
+from toolrm_jax.evals.scores import Scores, unread_note
 from toolrm_jax.evals.suite_report import write_suite_report
 from toolrm_jax.toolcalls.types import Group
 
@@ -32,12 +35,13 @@ if TYPE_CHECKING:
 
 SCORES = "scores"
 PATTERNS = ("*.arrow", "*.parquet", "*.json", "*.jsonl")
+KNOCKOUT = "by one knockout among all distinct answers, whose ranks serve every smaller choice too"
 
 
 def run_benchmarks(config: Config) -> int:
     """Judge every benchmark; results and report are written as soon as each of them is done."""
     output = Path(config.output)
-    benchmarks = [part for name in config.benchmark for part in read(name, config)]
+    benchmarks = _told_apart([(name, part) for name in config.benchmark for part in read(name, config)])
     panel = _judges(config, output)
     settings.save(config, output)
     judged: list[Judged] = []
@@ -62,6 +66,18 @@ def read(name: str, config: Config) -> tuple[Benchmark, ...]:
     return found.read(place(where), config.max_pairs, config.seed)
 
 
+def _told_apart(parts: Sequence[tuple[str, Benchmark]]) -> list[Benchmark]:
+    """The benchmarks, those of the same name called by where they lie too. Raises ConfigError for one given twice."""
+    times = Counter(part.name for _, part in parts)
+    found = [
+        part if times[part.name] == 1 else dataclasses.replace(part, name=f"{part.name} ({where})")
+        for where, part in parts
+    ]
+    if len(twice := Counter(part.name for part in found)) < len(found):
+        raise ConfigError(f"benchmark: {twice.most_common(1)[0][0]} is there twice; name every benchmark once")
+    return found
+
+
 def place(path: str) -> Path:
     """The file or folder; a hub id is downloaded."""
     local = Path(path).expanduser()
@@ -74,16 +90,12 @@ def place(path: str) -> Path:
 
 @dataclasses.dataclass(slots=True)
 class Panel:
-    """Who judges: the scalar judges, the one that matters first; those that compare; how to score again otherwise.
-
-    `unread` counts, by judge, the groups of the last benchmark that it could not read.
-    """
+    """Who judges: the scalar judges, the one that matters first; those that compare; how to score again otherwise."""
 
     scalar: list[Judge]
     pairwise: list[PairJudge]
     again: Callable[[Sequence[Group]], tuple[Measure, ...]] | None
     clock: Clock
-    unread: dict[str, int]
 
 
 def judge(benchmark: Benchmark, panel: Panel) -> Judged:
@@ -93,19 +105,18 @@ def judge(benchmark: Benchmark, panel: Panel) -> Judged:
     groups, metric, results = benchmark.groups, benchmark.metric, []
     for one in panel.pairwise:
         if metric.of_credits is None:
-            scores = knockout(one, groups)
-            results.append(Result(one.name, metric.name, metric.of_scores(groups, scores), one.about, "by knockout"))
+            scores, tally = knockout(one, groups)
+            note = "; ".join(part for part in (KNOCKOUT, tally.note, unread_note(scores)) if part)
+            results.append(_result(one, metric, metric.name, metric.of_scores(groups, scores), note))
             continue
         asked = ask(one, groups)
-        note = f"{asked.unreadable:,} of {asked.questions:,} answers held no choice and count as wrong"
-        results += [Result(one.name, name, some, one.about, note) for name, some in asked.measures(metric).items()]
+        note = f"{asked.tally.note}: these count as wrong"
+        results += [_result(one, metric, name, some, note) for name, some in asked.measures(metric).items()]
     first: Scores | None = None
     for one in panel.scalar:
         scores = one(groups)
         first = scores if first is None else first
-        lost = panel.unread.get(one.name, 0)
-        note = f"{lost:,} groups that it could not read (too long, or not to be written) count as lost" if lost else ""
-        results.append(Result(one.name, metric.name, metric.of_scores(groups, scores), one.about, note))
+        results.append(_result(one, metric, metric.name, metric.of_scores(groups, scores), unread_note(scores)))
     seconds = {part: spent - before.get(part, 0.0) for part, spent in panel.clock.seconds.items()}
     diagnosed, drawings = _diagnosed(benchmark, first)
     drawings += _drawn(benchmark, results)
@@ -124,6 +135,11 @@ def judge(benchmark: Benchmark, panel: Panel) -> Judged:
         mistakes,
         {part: round(spent, 3) for part, spent in seconds.items() if spent > 0},
     )
+
+
+def _result(judge: Judge | PairJudge, metric: Metric, name: str, measures: tuple[Measure, ...], note: str) -> Result:
+    headline = tuple((one.part, one.name) for one in measures if metric.headline(one))
+    return Result(judge.name, name, measures, judge.about, note, headline)
 
 
 def _pairs(benchmark: Benchmark) -> bool:
@@ -147,18 +163,15 @@ def _judges(config: Config, output: Path) -> Panel:
     from toolrm_jax.evals.scoring import Clock
 
     clock, folder = Clock(), output / SCORES
-    unread: dict[str, int] = {}
     scalar: list[Judge] = []
     again = None
     if config.server is not None:
-        scalar.append(_served(config, folder))
+        scalar.append(_served(config, output))
     elif config.model is not None:
         opened = open_reward_model(config.model)
-        made = reward_judge(opened.model, opened.chat, config.compute_dtype, clock=clock, skip=True)
-        kept = remembered(
-            Judge(made.name, made.score, "the trained model"), folder, identity_of(opened, config.compute_dtype)
-        )
-        scalar.append(unread_is_tied(kept, unread))
+        made = reward_judge(opened.model, opened.chat, config.compute_dtype, clock=clock)
+        judge = Judge(made.name, made.score, "the trained model")
+        scalar.append(remembered(judge, folder, identity_of(opened, config.compute_dtype)))
         again = functools.partial(_again, opened, config) if config.agreement else None
     if scalar and config.hand_weight:
         scalar.append(with_hand_rule(scalar[0], config.hand_weight))
@@ -171,29 +184,34 @@ def _judges(config: Config, output: Path) -> Panel:
     pairwise = [_chat_judge(config, output)] if config.chat_url else []
     if not scalar and not pairwise:
         raise ConfigError("eval: nobody judges; give model=, server=, chat_url=, or baselines=true")
-    return Panel(scalar, pairwise, again, clock, unread)
+    return Panel(scalar, pairwise, again, clock)
 
 
-def _served(config: Config, folder: Path) -> Judge:
-    from toolrm_jax.converters.served_scores import URLS, served_scores
+def _served(config: Config, output: Path) -> Judge:
+    from toolrm_jax.converters.served_scores import URLS, served_model, served_scores
     from toolrm_jax.data.chat import Chat
-    from toolrm_jax.evals.served import served_judge
+    from toolrm_jax.evals.served import probes, served_judge
 
     if config.model is None:
         raise ConfigError(f"server={config.server}: give model= as well, the folder whose tokenizer the server uses")
     chat, url = Chat.load(config.model), config.url or URLS[config.server]
     send = functools.partial(served_scores, config.server, url)
+    told = functools.partial(served_model, config.server, url)
+    asked = (url, config.server, config.model, chat.fingerprint)
+    same_server(output, asked, told, lambda: send(probes(chat)))
     found = served_judge(f"{config.server} server", send, chat, f"a scalar model served at {url}")
     # Small pieces: what a server that dies has given is kept, and its next start goes on from there.
-    return remembered(found, folder, f"{config.server} {url} {config.model} {chat.fingerprint}", piece=16)
+    return remembered(found, output / SCORES, " ".join(asked), piece=16)
 
 
 def _chat_judge(config: Config, output: Path) -> PairJudge:
-    from toolrm_jax.evals.served import chat_judge
+    from toolrm_jax.evals.chat_judge import chat_judge, served_model
 
     if config.chat_model is None:
         raise ConfigError("chat_url: give chat_model= as well, the name of the model there")
-    return chat_judge(config.chat_url, config.chat_model, output / "choices.jsonl", first_match=config.chat_first_match)
+    url, model = config.chat_url, config.chat_model
+    same_server(output, (url, model), lambda: served_model(url, model), list)
+    return chat_judge(url, model, output / "choices.jsonl", first_match=config.chat_first_match)
 
 
 def _again(opened: Opened, config: Config, groups: Sequence[Group]) -> tuple[Measure, ...]:
@@ -210,7 +228,7 @@ def _again(opened: Opened, config: Config, groups: Sequence[Group]) -> tuple[Mea
 
 
 def _title(config: Config) -> str:
-    return config.chat_model or config.model or "no model"
+    return config.chat_model or config.model or NO_MODEL
 
 
 def _print(judged: Judged) -> None:

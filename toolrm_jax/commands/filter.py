@@ -1,8 +1,8 @@
 """Score a training set with a reward model and keep its best answers, as many at random, and all of them.
 
 `groups` is a folder that `prepare` wrote. Three folders of groups come out, `top`, `random` and `all`, each with the
-one answer of every task that a policy would be trained on: train `task=sft` on each, evaluate the three policies, and
-lay the results side by side with `toolrm report` (arXiv 2509.11963 does so with 16,000 answers and the best 8,000).
+one answer of every task that a policy would be trained on. `toolrm filter policies` trains a policy on each and
+compares them (arXiv 2509.11963 does so with 16,000 answers and the best 8,000).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.evals.filtering import Chosen, select, single_answers
 from toolrm_jax.evals.handrule import HAND_RULE
 from toolrm_jax.evals.judges import reward_judge
+from toolrm_jax.evals.scores import unread_note
 from toolrm_jax.files import write_file
 from toolrm_jax.preferences.card import card_hash, new_card, read_card
 from toolrm_jax.preferences.shards import read_groups, write_groups
@@ -58,6 +59,8 @@ def run(config: Config, overwrite: bool = False) -> int:
         made = reward_judge(opened.model, opened.chat, config.compute_dtype)
         judge = remembered(made, output / "scores", identity_of(opened, config.compute_dtype))
     scores = judge.score(groups)
+    if unread := unread_note(scores, "they come last"):
+        print(f"{judge.name}: {unread}")
     chosen = select(groups, scores, config.keep or len(groups) // 2, config.seed)
     inputs = {"groups": card_hash(read_card(folder))}
     drops = {"no right answer to train on": len(everything) - len(groups)}
@@ -66,7 +69,6 @@ def run(config: Config, overwrite: bool = False) -> int:
         write_groups(output / one.name, one.groups, card, overwrite=overwrite)
     write_file(output / TABLE, json.dumps(_table(chosen, judge.name), indent=1) + "\n")
     _print(chosen)
-    print(f"train a policy on each: toolrm train config=policy_sft_1p5b data.train={output / chosen[0].name} output=…")
     return 0
 
 

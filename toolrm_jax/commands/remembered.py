@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from toolrm_jax.evals.baselines import Judge, Scores
+from toolrm_jax.evals.baselines import Judge
+from toolrm_jax.evals.scores import Scores
 from toolrm_jax.files import json_hash, write_file
 from toolrm_jax.toolcalls.types import Group
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from toolrm_jax.data.chat import response_text
 from toolrm_jax.errors import DataError
-from toolrm_jax.evals.metrics import Scores
+from toolrm_jax.evals.scores import Scores
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.schema import violations
 from toolrm_jax.toolcalls.types import Candidate, Group, Verdict
@@ -28,7 +28,7 @@ class Judge:
 
     def __call__(self, groups: Sequence[Group]) -> Scores:
         """Scores in the groups' own order of candidates. Raises DataError where their number is wrong."""
-        orders = [_order(group) for group in groups]
+        orders = [shown_order(group) for group in groups]
         found = self.score([blind(group, order) for group, order in zip(groups, orders)])
         if [len(row) for row in found] != [len(order) for order in orders]:
             raise DataError(f"judge {self.name!r}: it gave not one score for every candidate of every group")
@@ -43,12 +43,13 @@ def blind(group: Group, order: Sequence[int]) -> Group:
 
 
 def _plain(candidate: Candidate) -> Candidate:
-    """The answer without its maker, nor the white space and closed think block around what it says.
+    """The answer without its makers, nor the white space and closed think block around what it says.
 
     Chat templates take those off themselves, some of them only when they render a whole conversation.
     """
     raw = candidate.raw if candidate.raw is None else _THINK.sub("", candidate.raw, count=1).strip()
-    return dataclasses.replace(candidate, maker="", text=_THINK.sub("", candidate.text, count=1).strip(), raw=raw)
+    text = _THINK.sub("", candidate.text, count=1).strip()
+    return dataclasses.replace(candidate, maker="", others=None, text=text, raw=raw)
 
 
 _THINK = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
@@ -76,7 +77,8 @@ def schema_score(group: Group, candidate: Candidate) -> float:
     return -float(sum(len(violations(group.task.context.tools, call)) for call in candidate.calls))
 
 
-def _order(group: Group) -> list[int]:
+def shown_order(group: Group) -> list[int]:
+    """The places of a group's answers in the order in which every judge is shown them: right ones come anywhere."""
     order = list(range(len(group.candidates)))
     seeded(0, "order of candidates", group.task.id).shuffle(order)
     return order

@@ -2,7 +2,8 @@
 
 A *judge* that scores gives each candidate a number (`baselines.Judge`); a judge that compares is shown two answers in
 both orders (`pairwise.PairJudge`). A metric that works on pairs takes either: both become `Credit`s. Where nothing but
-scores will do (best of n, four answers at once), `Metric.of_credits` is None.
+scores will do (best of n, four answers at once), `Metric.of_credits` is None. What a judge could not read has no score,
+and every metric knows it (`scores`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from toolrm_jax.errors import DataError
-from toolrm_jax.evals.metrics import Outcome, Scores, outcomes, wilson
+from toolrm_jax.evals.metrics import Outcome, outcomes, wilson
+from toolrm_jax.evals.scores import Scores
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.types import ErrorType, Group, Record
 
@@ -29,13 +31,14 @@ class Measure(Record):
     """One number of a result: `value` with its 95 % interval, over `n` independent items.
 
     `part` says which view of the benchmark the row belongs to (by error type, by split, …). Shares are in [0, 1];
-    `unit` is "%" for those, and otherwise what the number counts.
+    `unit` is "%" for those, and otherwise what the number counts. `low` and `high` are None for a number without an
+    interval: a maximum, a calibration error (whose bootstrap is biased upwards), a published one.
     """
 
     name: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
     part: str = ""
     unit: str = "%"
@@ -43,10 +46,13 @@ class Measure(Record):
     @property
     def shown(self) -> str:
         """As text: `81.2 (78.9 to 83.3)` for a share, three digits for anything else."""
-        if self.n == 0:
+        if self.low is not None and self.high is not None and self.n == 0:
             return "—"
         scale, digits = (100, 1) if self.unit == "%" else (1, 3)
-        return f"{scale * self.value:.{digits}f} ({scale * self.low:.{digits}f} to {scale * self.high:.{digits}f})"
+        value = f"{scale * self.value:.{digits}f}"
+        if self.low is None or self.high is None:
+            return value
+        return f"{value} ({scale * self.low:.{digits}f} to {scale * self.high:.{digits}f})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,13 +93,15 @@ class Drawing(Record):
 class Metric:
     """How a benchmark sums up. `of_credits` is None where a judge has to give scores.
 
-    `draw` makes a plot of the measures, where one tells more than their table.
+    `draw` makes a plot of the measures, where one tells more than their table. `headline` says which measures stand
+    for the whole where there is room for few (a model card, a table of many benchmarks): by default those of no part.
     """
 
     name: str
     of_scores: Callable[[Sequence[Group], Scores], tuple[Measure, ...]]
     of_credits: Callable[[Sequence[Credit]], tuple[Measure, ...]] | None = None
     draw: Callable[[Sequence[Measure]], Drawing] | None = None
+    headline: Callable[[Measure], bool] = lambda measure: not measure.part
 
     @classmethod
     def on_pairs(cls, name: str, of_credits: Callable[[Sequence[Credit]], tuple[Measure, ...]]) -> Metric:

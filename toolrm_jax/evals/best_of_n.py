@@ -2,7 +2,8 @@
 
 The samples are answers as they were drawn: equal ones are one candidate with its `count`. n answers are drawn without
 replacement, SHUFFLES times for each context, and the same draws are given to every selector. Where a selector cannot
-tell answers apart, each of those it likes best is as likely: its credit is the share of right ones among them.
+tell answers apart, each of those it likes best is as likely: its credit is the share of right ones among them. The
+judge keeps none that it could not read; where it read none of a draw, it has no credit.
 Intervals are bootstraps over contexts. Irrelevance (where no call is right) is reported apart.
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 from toolrm_jax.errors import DataError
 from toolrm_jax.evals.baselines import schema_score
 from toolrm_jax.evals.benchmark import Benchmark, Drawing, Measure, Metric, bootstrap, seeded_numpy
-from toolrm_jax.evals.metrics import Scores
+from toolrm_jax.evals.scores import Score, Scores
 from toolrm_jax.toolcalls.types import Group
 
 SHUFFLES = 16
@@ -29,15 +30,19 @@ SIZES = (1, 2, 4, 8, 16, 32)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Samples:
-    """A question with the distinct answers to it, how often each was drawn, and which one is greedy, if one is."""
+    """A question with the distinct answers to it, how often each was drawn, and which one is greedy, if one is.
+
+    The greedy answer is none of the draws: its count is that of equal answers that were drawn, and may be 0.
+    """
 
     group: Group
     counts: tuple[int, ...]
     greedy: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.counts) != len(self.group.candidates) or min(self.counts, default=0) < 1:
-            raise DataError(f"task {self.group.task.id}: every answer needs a count of 1 or more")
+        drawn = [count for place, count in enumerate(self.counts) if place != self.greedy or count < 0]
+        if len(self.counts) != len(self.group.candidates) or min(drawn, default=1) < 1:
+            raise DataError(f"task {self.group.task.id}: every answer but the greedy one needs a count of 1 or more")
 
     @property
     def drawn(self) -> int:
@@ -54,13 +59,19 @@ def benchmark(name: str, samples: Iterable[Samples], note: str, sizes: Sequence[
         raise DataError(f"{name}: no question has {max(sizes)} answers, the most are {most}; ask for a smaller n")
     by_id = {one.group.task.id: one for one in kept}
     metric = Metric(
-        "accuracy of the answer kept", lambda groups, scores: measures(groups, scores, by_id, sizes), draw=curves
+        "accuracy of the answer kept",
+        lambda groups, scores: measures(groups, scores, by_id, sizes),
+        draw=curves,
+        headline=lambda measure: measure.name == f"{JUDGE}, n = {max(sizes)}",
     )
     facts = (
         ("questions", f"{len(kept):,}"),
         (f"left out, fewer than {max(sizes)} answers", f"{len(samples) - len(kept):,}"),
         ("answers", f"{sum(one.drawn for one in kept):,}, {sum(len(one.counts) for one in kept):,} distinct"),
     )
+    greedy = sum(one.greedy is not None for one in kept)
+    if 0 < greedy < len(kept):
+        facts += (("questions with a greedy answer", f"{greedy:,}"),)
     return Benchmark(name, tuple(one.group for one in kept), note, metric, facts=facts)
 
 
@@ -71,7 +82,7 @@ def measures(
     found: dict[str, dict[tuple[str, int], list[float]]] = {"": {}, IRRELEVANCE: {}}
     for group, row in zip(groups, scores, strict=True):
         part = found[IRRELEVANCE if _no_call(group) else ""]
-        for key, value in _of_context(samples[group.task.id], np.asarray(row, float), sizes).items():
+        for key, value in _of_context(samples[group.task.id], _array(row), sizes).items():
             part.setdefault(key, []).append(value)
     largest = max(sizes)
     return tuple(
@@ -106,6 +117,11 @@ def _no_call(group: Group) -> bool:
     return reference is not None and not reference.calls
 
 
+def _array(row: Sequence[Score]) -> np.ndarray:
+    """Scores as float64 [answers], minus infinity for what was not read."""
+    return np.array([-np.inf if score is None else score for score in row])
+
+
 def _of_context(one: Samples, scores: np.ndarray, sizes: Sequence[int]) -> dict[tuple[str, int], float]:
     """Credit of every selector at every n, a mean over SHUFFLES draws."""
     right = np.array([verdict.right for verdict in one.group.verdicts], float)
@@ -117,11 +133,16 @@ def _of_context(one: Samples, scores: np.ndarray, sizes: Sequence[int]) -> dict[
     credit: dict[tuple[str, int], float] = {}
     for n in sizes:
         for name, keep in _selectors(scores, valid, faulty).items():
-            credit[name, n] = float(np.mean([right[keep(order[:n])].mean() for order in orders]))
+            credit[name, n] = float(np.mean([_share(right[keep(order[:n])]) for order in orders]))
         credit[ORACLE, n] = float(np.mean([right[order[:n]].max() for order in orders]))
         if one.greedy is not None:
             credit[GREEDY, n] = float(right[one.greedy])
     return credit
+
+
+def _share(right: np.ndarray) -> float:
+    """Of the answers kept, the share that is right; 0 where none was kept."""
+    return float(right.mean()) if len(right) else 0.0
 
 
 def _selectors(
@@ -130,7 +151,7 @@ def _selectors(
     """What each selector keeps of a draw: the answers (with repeats) that it likes best."""
 
     def best(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda draw: draw[values[draw] == values[draw].max()]
+        return lambda draw: draw[(values[draw] == values[draw].max()) & (values[draw] > -np.inf)]
 
     def majority(draw: np.ndarray) -> np.ndarray:
         # What could not be read is no vote; all of such a draw are equally little.
@@ -150,7 +171,7 @@ def _selectors(
 def from_answers(groups: Iterable[Group], key: Callable[[Any], Any]) -> list[Samples]:
     """Samples of groups whose candidates may repeat one another: equal by `key` are one, with the sum of their counts.
 
-    An answer of a model whose name ends in `greedy` is the greedy one.
+    The answer of a model whose name ends in `greedy` is the greedy one, and none of the draws.
     """
     found = []
     for group in groups:
@@ -164,9 +185,11 @@ def from_answers(groups: Iterable[Group], key: Callable[[Any], Any]) -> list[Sam
                 places[name] = len(counts)
                 counts.append(0)
                 firsts.append(place)
-            counts[places[name]] += candidate.count
-            if candidate.maker.endswith("greedy"):
-                greedy = places[name]
+            for maker, count in candidate.makers.items():
+                if maker.endswith(GREEDY):
+                    greedy = places[name]
+                else:
+                    counts[places[name]] += count
         if not counts:
             continue
         kept = dataclasses.replace(

@@ -14,7 +14,7 @@ from typing import Any
 
 from toolrm_jax.errors import DataError
 from toolrm_jax.evals.build_pairs import Pair
-from toolrm_jax.evals.graded import Answer, Graded
+from toolrm_jax.evals.graded import REFERENCE, Answer, Graded
 from toolrm_jax.evals.multi_turn import FORCE_TERMINATED, INFERENCE_ERROR, Run, RunVerdict, read_turns, verdicts
 from toolrm_jax.sources import bfcl
 from toolrm_jax.sources.bfcl_checker import error_type
@@ -102,7 +102,7 @@ def _pair(one: PublishedRun, verdict: RunVerdict, turn: int, questions: Question
     made: tuple[Call, ...] = tuple(call for step in one.run.turns[turn] for call in step)
     task = Task(one.row["id"], "bfcl_multi_turn", one.category, LICENCE, context, Reference(truth, ordered=True))
     words = " ".join(step for step in one.row["result"][turn] if isinstance(step, str))
-    right = Answer(Candidate(truth, "", "reference"), Verdict(True, 1.0), "", ("reference",))
+    right = Answer(Candidate(truth, "", REFERENCE), Verdict(True, 1.0), "", (REFERENCE,))
     wrong = Answer(
         Candidate(made, words, f"model:{one.model}"),
         Verdict(False, 0.0, error_type(verdict.label), verdict.message),

@@ -3,6 +3,8 @@
 `outcome`: one pair a question, error types in FC-RewardBench's shares as far as supply allows (method.md 2.1; the
 paper does not say how one of several failing models was chosen: a seeded draw, by how many models gave the answer).
 `agentic`: up to `per_question` pairs a question, of different models, error types as they come (TRBench-BFCL's way).
+In both the right answer is a seeded draw of those that models gave and BFCL accepts, so that it has no style of its
+own, and BFCL's own, which the papers have throughout, only where no model was right.
 """
 
 from __future__ import annotations
@@ -11,12 +13,16 @@ import dataclasses
 import difflib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from toolrm_jax.errors import ConfigError
-from toolrm_jax.evals.graded import Answer, Graded
+from toolrm_jax.evals.build_shares import assign, draw_under_cap
+from toolrm_jax.evals.graded import Answer, Graded, own_answer
+from toolrm_jax.evals.trbench import CATEGORIES
+from toolrm_jax.preferences import split
 from toolrm_jax.seeding import seeded
-from toolrm_jax.toolcalls.types import Call, Candidate, ErrorType
+from toolrm_jax.sources import bfcl
+from toolrm_jax.toolcalls.types import Call, Candidate, ErrorType, Reference, Task
 
 FCRB_SHARES = {
     ErrorType.VALUE: 650,
@@ -32,7 +38,9 @@ FCRB_SHARES = {
 
 NO_RIGHT, NO_WRONG = "no right answer recorded", "no wrong answer recorded"
 YEAR, PLACE = "debatable: only the year differs and the question has none", "debatable: only a state or country suffix"
-OVER_CAP = "error type at its cap"
+OVER_CAP, OTHER_CATEGORY = "error type at its cap", "category that the benchmark does not have"
+OUTCOME_CAP, PER_QUESTION = 0.55, 3
+DEV, TEST = "dev", "test"
 _YEAR = re.compile(r"\b(?:1[89]|20)\d\d\b")
 _ANY_YEAR = re.compile(r"\b\d{4}\b")
 
@@ -58,49 +66,130 @@ def outcome(
     found: Iterable[Graded],
     seed: int = 0,
     without: Collection[str] = (),
-    cap: float = 0.55,
+    cap: float = OUTCOME_CAP,
     shares: Mapping[ErrorType, float] = FCRB_SHARES,
 ) -> Built:
-    """One pair a question. `without`: models left out; `cap`: the largest share of one error type among the pairs."""
+    """One pair a question, of those where calls are right. `without`: models left out.
+
+    `cap`: the largest share of one error type among the pairs. Raises ConfigError where it cannot be kept.
+    """
     drops: Counter[str] = Counter()
-    usable = list(_usable(_known(found, without), without, drops))
-    chosen = _assign({g.task.id: _by_type(wrong) for g, _, wrong in usable}, shares, cap, seed, drops)
+    usable = list(_usable(_known(found, without), without, bfcl.ANSWERED, drops))
+    offered = {graded.task.id: {one.verdict.error_type for one in wrong} for graded, _, wrong in usable}
+    chosen = assign(offered, shares, cap, seed)
+    if fewer := len(offered) - len(chosen):
+        drops[OVER_CAP] = fewer
     pairs = []
     for graded, right, wrong in usable:
         if (kind := chosen.get(graded.task.id)) is not None:
             rng = seeded(seed, "pair of a question", graded.task.id)
-            some = [one for one in wrong if one.verdict.error_type is kind]
-            below = rng.choices(some, [len(one.models) for one in some])[0]
+            below = rng.choice(_by_model([one for one in wrong if one.verdict.error_type is kind]))
             pairs.append(Pair(graded, rng.choice(right), below))
     return Built(tuple(pairs), dict(drops))
 
 
-def agentic(found: Iterable[Graded], per_question: int = 3, seed: int = 0, without: Collection[str] = ()) -> Built:
-    """Up to `per_question` pairs a question, the reference over wrong answers of models that differ."""
+def agentic(
+    found: Iterable[Graded],
+    per_question: int = PER_QUESTION,
+    seed: int = 0,
+    without: Collection[str] = (),
+    cap: float = 1.0,
+    turns: Iterable[Pair] = (),
+) -> Built:
+    """Up to `per_question` pairs a question of TRBench-BFCL's categories, with wrong answers of models that differ.
+
+    `turns`: pairs of multi-turn runs that join them; `without` and `cap` as in `outcome`, over all of them.
+    """
     drops: Counter[str] = Counter()
+    questions, turns = list(found), list(turns)
+    _known([*questions, *(pair.graded for pair in turns)], without)
     pairs = []
-    for graded, right, wrong in _usable(_known(found, without), without, drops):
+    for graded, right, wrong in _usable(questions, without, CATEGORIES, drops):
         rng = seeded(seed, "pairs of a question", graded.task.id)
         above = rng.choice(right)
-        makers: set[str] = set()
-        for one in rng.sample(wrong, len(wrong)):
-            if len(makers) < per_question and one.models[0] not in makers:
-                makers.add(one.models[0])
-                pairs.append(Pair(graded, above, one))
-    return Built(tuple(pairs), dict(drops))
+        drawn: list[Answer] = []
+        some = _by_model(wrong)
+        for one in rng.sample(some, len(some)):
+            again = any(one.candidate is other.candidate or one.models[0] == other.models[0] for other in drawn)
+            if len(drawn) < per_question and not again:
+                drawn.append(one)
+        pairs += [Pair(graded, above, one) for one in drawn]
+    pairs += _fair(turns, without, drops)
+    kept = draw_under_cap([pair.wrong.verdict.error_type for pair in pairs], cap, seed)
+    if fewer := len(pairs) - len(kept):
+        drops[OVER_CAP] = fewer
+    return Built(tuple(pairs[place] for place in kept), dict(drops))
+
+
+def sides(built: Built, dev: float, seed: int) -> dict[str, Built]:
+    """`dev` with at most that share of the questions, and `test`: no function and no question is in both.
+
+    Raises ConfigError for a share of none, or where no part of the questions that hangs together is so small.
+    """
+    if not 0 < dev < 1:
+        raise ConfigError(f"dev={dev}: give a share of the questions above 0 and below 1, or leave it out")
+    apart = {task.id for task in split.split(_tasks(built.pairs), dev, seed)[1]}
+    found = {
+        name: Built(tuple(pair for pair in built.pairs if (pair.graded.task.id in apart) is (name == DEV)), built.drops)
+        for name in (DEV, TEST)
+    }
+    if not found[DEV].pairs:
+        raise ConfigError(f"dev={dev}: all parts of the questions that share functions are larger; give more")
+    return found
+
+
+def components(pairs: Iterable[Pair]) -> dict[str, int]:
+    """A number for every question: the same for two that share a function called, directly or through others."""
+    return {task.id: number for number, some in enumerate(split.components(_tasks(pairs))) for task in some}
+
+
+def _tasks(pairs: Iterable[Pair]) -> list[Task]:
+    """Every question once, with the right calls of all its pairs: those of runs can stand at different turns."""
+    found: dict[str, Task] = {}
+    for pair in pairs:
+        task, calls = pair.graded.task, pair.right.candidate.calls
+        known = found.get(task.id)
+        before = known.reference.calls if known is not None else ()
+        found[task.id] = dataclasses.replace(known or task, reference=Reference((*before, *calls)), stale=())
+    return list(found.values())
 
 
 def _usable(
-    found: Iterable[Graded], without: Collection[str], drops: Counter[str]
-) -> Iterable[tuple[Graded, list[Answer], list[Answer]]]:
+    found: Iterable[Graded], without: Collection[str], categories: Collection[str], drops: Counter[str]
+) -> Iterator[tuple[Graded, list[Answer], list[Answer]]]:
     for graded in found:
+        if graded.task.category not in categories:
+            drops[OTHER_CATEGORY] += 1
+            continue
         right = [one for answer in graded.right if (one := _less(answer, without))]
+        if not right and (own := own_answer(graded.task)) is not None:
+            right = [own]
         wrong = [one for answer in graded.wrong if (one := _less(answer, without))]
         fair = [one for one in wrong if not (reason := debatable(graded, right, one)) or drops.update((reason,))]
         if right and fair:
             yield graded, right, fair
         else:
             drops[NO_WRONG if right else NO_RIGHT] += 1
+
+
+def _by_model(answers: Iterable[Answer]) -> list[Answer]:
+    """Each answer once for every model that gave it, that one first: what many gave is drawn so much likelier."""
+    return [
+        dataclasses.replace(answer, models=(model, *(other for other in answer.models if other != model)))
+        for answer in answers
+        for model in answer.models
+    ]
+
+
+def _fair(turns: Iterable[Pair], without: Collection[str], drops: Counter[str]) -> Iterator[Pair]:
+    """The pairs of runs whose wrong answer is of a model that stays, and not debatable."""
+    for pair in turns:
+        if (wrong := _less(pair.wrong, without)) is None:
+            continue
+        if reason := debatable(pair.graded, [pair.right], wrong):
+            drops[reason] += 1
+        else:
+            yield dataclasses.replace(pair, wrong=wrong)
 
 
 def _known(found: Iterable[Graded], without: Collection[str]) -> list[Graded]:
@@ -158,102 +247,6 @@ def _place_suffix(one: str, two: str) -> bool:
     """`Berkeley` and `Berkeley, CA`: one is the other with something after a comma."""
     short, long = sorted((one.strip().lower(), two.strip().lower()), key=len)
     return short != long and long.startswith(f"{short},")
-
-
-def _by_type(wrong: Sequence[Answer]) -> set[ErrorType]:
-    return {one.verdict.error_type for one in wrong}
-
-
-def _assign(
-    offered: Mapping[str, set[ErrorType]],
-    shares: Mapping[ErrorType, float],
-    cap: float,
-    seed: int,
-    drops: Counter[str],
-) -> dict[str, ErrorType]:
-    """An error type for each question: the scarce first, each up to its share; then what is left, up to the cap.
-
-    A type that is short takes the questions that offer little else; last, questions change types along chains until
-    no type can come nearer to its share.
-    """
-    total = sum(shares.values())
-    wanted = {kind: round(len(offered) * part / total) for kind, part in shares.items()}
-    supply = Counter(kind for kinds in offered.values() for kind in kinds)
-    order = sorted(offered, key=lambda id: (seeded(seed, "order of questions", id).random(), id))
-    chosen: dict[str, ErrorType] = {}
-    for kind in sorted(wanted, key=lambda kind: (supply[kind] / max(1, wanted[kind]), str(kind))):
-        free = [id for id in order if id not in chosen and kind in offered[id]]
-        free.sort(key=lambda id: len(offered[id]))
-        chosen.update(dict.fromkeys(free[: wanted[kind]], kind))
-    counts = Counter(chosen.values())
-    limit = int(cap * len(offered))
-    for id in order:
-        if id in chosen:
-            continue
-        kinds = [kind for kind in offered[id] if counts[kind] < limit]
-        if not kinds:
-            drops[OVER_CAP] += 1
-            continue
-        chosen[id] = max(kinds, key=lambda kind: (wanted.get(kind, 0) - counts[kind], str(kind)))
-        counts[chosen[id]] += 1
-    while path := _exchange(chosen, offered, wanted, order):
-        for id, kind in path:
-            chosen[id] = kind
-    return chosen
-
-
-def _exchange(
-    chosen: Mapping[str, ErrorType],
-    offered: Mapping[str, set[ErrorType]],
-    wanted: Mapping[ErrorType, int],
-    order: Sequence[str],
-) -> list[tuple[str, ErrorType]]:
-    """Questions to give another type, so that a type with too many has one less and one with too few one more.
-
-    The shortest chain of such moves from one to the other; empty where none is left.
-    """
-    counts = Counter(chosen.values())
-    moves: dict[ErrorType, dict[ErrorType, str]] = {}
-    for id in order:
-        if id in chosen:
-            for kind in offered[id] - {chosen[id]}:
-                moves.setdefault(chosen[id], {}).setdefault(kind, id)
-    short = {kind for kind, count in wanted.items() if counts[kind] < count}
-    chains = [(kind, []) for kind in sorted(counts) if counts[kind] > wanted.get(kind, 0)]
-    seen = {kind for kind, _ in chains}
-    while chains and short:
-        grown = []
-        for last, chain in chains:
-            for kind, id in sorted(moves.get(last, {}).items()):
-                if kind in seen:
-                    continue
-                seen.add(kind)
-                longer = [*chain, (id, kind)]
-                if kind in short:
-                    return longer
-                grown.append((kind, longer))
-        chains = grown
-    return []
-
-
-def components(found: Iterable[Graded]) -> dict[str, int]:
-    """A number for every question: the same for two that share a function, directly or through others."""
-    owner: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while owner.setdefault(name, name) != name:
-            owner[name] = owner[owner[name]]
-            name = owner[name]
-        return name
-
-    ids = []
-    for graded in found:
-        ids.append(graded.task.id)
-        for tool in graded.task.context.tools:
-            owner[root(f"tool {tool.name}")] = root(graded.task.id)
-    roots = {root(id): None for id in ids}
-    numbers = {name: number for number, name in enumerate(roots)}
-    return {id: numbers[root(id)] for id in ids}
 
 
 def bfcl_form(calls: Sequence[Call]) -> list[dict[str, dict]]:

@@ -14,6 +14,7 @@ from typing import Any
 from toolrm_jax.errors import DataError
 from toolrm_jax.evals import published
 from toolrm_jax.evals.benchmark import Benchmark
+from toolrm_jax.evals.rebuilt import GROUND_TRUTH, rebuilt
 from toolrm_jax.sources import bfcl
 from toolrm_jax.sources.rows import ARROW, arrow_rows
 from toolrm_jax.toolcalls.score import rule_score
@@ -43,16 +44,20 @@ def read(path: Path | str) -> Benchmark:
 
 
 def read_parts(path: Path | str) -> tuple[Benchmark, ...]:
-    """The benchmark as a whole where it is the published one; else its non-live and live questions apart."""
+    """The benchmark as a whole where it is in the published form; else its non-live and live questions apart."""
     found = read(path)
-    if found.published:
+    if Path(path).suffix != ".jsonl":
         return (found,)
     return tuple(part for part in (found.non_live(), found.live()) if part.groups)
 
 
 def read_published(path: Path | str) -> Benchmark:
-    """The published FC-RewardBench from a folder or file of Arrow or parquet."""
+    """The published FC-RewardBench from a folder or file of Arrow or parquet.
+
+    One of our own making says so, and no published rows stand beside it.
+    """
     path = Path(path)
+    made = rebuilt(path)
     files = [path] if path.is_file() else sorted(file for suffix in ARROW for file in path.rglob(f"*{suffix}"))
     files = [file for file in files if not file.name.startswith("cache-")]  # `datasets` keeps its own there
     if not files or files[0].suffix not in ARROW:
@@ -61,6 +66,8 @@ def read_published(path: Path | str) -> Benchmark:
     groups = tuple(_group(where, _published_fields, row) for where, row in rows)
     if not groups:
         raise DataError(f"{path}: holds no rows; give the folder of ibm-research/fc-reward-bench")
+    if made is not None:
+        return Benchmark(made.name, groups, made.note, facts=made.facts)
     note = "FC-RewardBench as published: right calls of BFCL, wrong calls of 25 open models."
     return Benchmark("FC-RewardBench", groups, note, published=published.fc_rewardbench())
 
@@ -101,10 +108,15 @@ def _published_fields(row: Mapping[str, Any]) -> _Fields:
         right=_decoded(row["chosen_output"]),
         wrong=_decoded(row["rejected_output"]),
         error_type=row["error_type"],
-        right_maker="reference",
+        right_maker=_right_maker(row.get("chosen_model_name")),
         wrong_maker=f"model:{row['model_name']}" if row.get("model_name") else "",
         reason="",
     )
+
+
+def _right_maker(model: Any) -> str:
+    """The published right answers are BFCL's own; ours name the model that gave them."""
+    return "reference" if model in (None, GROUND_TRUTH) else f"model:{model}"
 
 
 def _pair_fields(row: Mapping[str, Any]) -> _Fields:

@@ -14,13 +14,15 @@ from typing import Any
 
 from toolrm_jax.sources import bfcl
 from toolrm_jax.sources.bfcl_answers import read_answers
-from toolrm_jax.sources.bfcl_checker import check
+from toolrm_jax.sources.bfcl_checker import LANGUAGES, check
 from toolrm_jax.sources.drops import UNKNOWN_TASK, Drops, Unfit, each
 from toolrm_jax.sources.rows import rows
 from toolrm_jax.toolcalls.types import Call, Candidate, ErrorType, Group, Task, Verdict
 
 FORMAT_LABEL = "ast_decoder:decoder_failed"
 POOL = "single_turn_pool.jsonl"
+REFERENCE = "reference"
+"""Maker of an answer that is BFCL's own."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def _pooled(answer: Mapping[str, Any], right: bool) -> Answer:
 
 def _from_results(path: Path, tasks: Mapping[str, Task], drops: Drops) -> Iterator[Graded]:
     answers: dict[str, dict[str, tuple[Candidate, list[str]]]] = {}
-    for question, model, candidate in read_answers(path):
+    for question, model, candidate in read_answers(path, drops):
         if question not in tasks:
             drops.add(UNKNOWN_TASK, question)
             continue
@@ -118,6 +120,18 @@ def _graded(task: Task, candidate: Candidate, models: Sequence[str]) -> Answer:
     found = check(task.category, task.id, candidate.calls)
     verdict = Verdict(found.right, float(found.right), found.error_type, _line(found.message))
     return Answer(candidate, verdict, found.bfcl_error_type or "", tuple(models))
+
+
+def own_answer(task: Task) -> Answer | None:
+    """BFCL's own answer, for a question to which no model's is right; None where its checker refuses that.
+
+    None for Java and JavaScript too: there models' values are source text and BFCL's are typed, which tells them apart.
+    """
+    if task.reference is None or task.category in LANGUAGES or task.category not in bfcl.ANSWERED:
+        return None
+    if not check(task.category, task.id, task.reference.calls).right:
+        return None
+    return Answer(Candidate(task.reference.calls, "", REFERENCE), Verdict(True, 1.0), "", (REFERENCE,))
 
 
 def answer_key(candidate: Candidate) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 
 from toolrm_jax.data.chat import response_text
 from toolrm_jax.errors import DataError
-from toolrm_jax.evals.baselines import Judge, Scores, each
+from toolrm_jax.evals.baselines import Judge, each
+from toolrm_jax.evals.scores import Score, Scores
 from toolrm_jax.toolcalls.schema import violations
 from toolrm_jax.toolcalls.types import Candidate, ErrorType, Group
 
@@ -56,9 +57,10 @@ HAND_RULE = Judge(
 )
 
 
-def added(scores: Sequence[Sequence[float]], hand: Sequence[Sequence[float]], weight: float = 1.0) -> Scores:
+def added(scores: Sequence[Sequence[Score]], hand: Sequence[Sequence[Score]], weight: float = 1.0) -> Scores:
     """z-scored `scores` plus `weight` × z-scored `hand`, per group and candidate; z over the whole benchmark.
 
+    What either could not read stays unread: the rule does not decide in the model's place.
     Raises DataError where the two have not the same shape.
     """
     if [len(row) for row in scores] != [len(row) for row in hand]:
@@ -67,7 +69,7 @@ def added(scores: Sequence[Sequence[float]], hand: Sequence[Sequence[float]], we
         return []
     flat = _z(scores) + weight * _z(hand)
     ends = np.cumsum([len(row) for row in scores])
-    return [part.tolist() for part in np.split(flat, ends[:-1])]
+    return [[None if np.isnan(one) else float(one) for one in part] for part in np.split(flat, ends[:-1])]
 
 
 def _penalties(group: Group, candidate: Candidate) -> Iterator[float]:
@@ -113,8 +115,9 @@ def _used(values: Sequence[Any], conversation: str) -> float:
     return sum(cue.lower() in arguments for cue in cues) / max(1, len(cues))
 
 
-def _z(scores: Sequence[Sequence[float]]) -> np.ndarray:
-    """All scores in one row, with mean 0 and standard deviation 1 (all 0 where they do not differ)."""
-    flat = np.array([score for row in scores for score in row], dtype=np.float64)
-    centred = flat - flat.mean()
-    return centred / (flat.std() or 1.0)
+def _z(scores: Sequence[Sequence[Score]]) -> np.ndarray:
+    """All scores in one row, with mean 0 and standard deviation 1 (all 0 where they do not differ); NaN if unread."""
+    flat = np.array([np.nan if score is None else score for row in scores for score in row], dtype=np.float64)
+    if np.isnan(flat).all():
+        return flat
+    return (flat - np.nanmean(flat)) / (np.nanstd(flat) or 1.0)

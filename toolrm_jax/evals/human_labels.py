@@ -13,7 +13,7 @@ import numpy as np
 
 from toolrm_jax.errors import DataError
 from toolrm_jax.evals.benchmark import RESAMPLES, Benchmark, Measure, Metric, seeded_numpy
-from toolrm_jax.evals.metrics import Scores
+from toolrm_jax.evals.scores import Scores
 from toolrm_jax.sources import taskmaster
 from toolrm_jax.sources.drops import Drops
 from toolrm_jax.toolcalls.types import Group
@@ -31,9 +31,11 @@ def read(path: Path | str) -> Benchmark:
 
 
 def measures(groups: Sequence[Group], scores: Scores) -> tuple[Measure, ...]:
-    """AUC of each set, of API calls and of words."""
+    """AUC of each set, of API calls and of words, over the answers that were read."""
     rows: dict[str, list[tuple[bool, float]]] = {}
     for group, row in zip(groups, scores, strict=True):
+        if row[0] is None:
+            continue
         kind = "API calls" if group.candidates[0].calls else "words"
         rows.setdefault(f"{group.task.category}, {kind}", []).append((group.verdicts[0].right, row[0]))
     found = []

@@ -1,8 +1,9 @@
 """How often a judge puts the right answer above the wrong one: accuracy with intervals, by key, and side by side.
 
 The unit is the pair of one right and one wrong candidate of a task. A pair is won where the right candidate's score
-is strictly greater; in an accuracy a tie counts as wrong, and the share of ties is reported beside it. Tasks are
-independent of one another, pairs of one task are not: every interval and p-value is over tasks.
+is strictly greater; in an accuracy a tie counts as wrong, and the share of ties is reported beside it. A pair with an
+answer that the judge could not read is not won, and no tie (`scores`). Tasks are independent of one another, pairs of
+one task are not: every interval and p-value is over tasks.
 """
 
 import dataclasses
@@ -14,14 +15,12 @@ from typing import Any, Literal
 import numpy as np
 
 from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.evals.scores import Score
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.types import ErrorType, Group, Record
 
 Average = Literal["pairs", "groups"]
 """`pairs`: every pair weighs alike. `groups`: every task weighs alike, its pairs share its weight."""
-
-Scores = list[list[float]]
-"""Per group, one number per candidate, higher is better: `scores[g][k]`."""
 
 Z_95 = 1.959963984540054
 RESAMPLES = 2000
@@ -29,23 +28,33 @@ RESAMPLES = 2000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome(Record):
-    """One right × wrong pair as one judge scored it; `error_type` is that of the wrong candidate."""
+    """One right × wrong pair as one judge scored it; `error_type` is that of the wrong candidate.
+
+    A score is None where the judge could not read that answer.
+    """
 
     task: str
     category: str
     error_type: ErrorType | None
-    right_score: float
-    wrong_score: float
+    right_score: Score
+    wrong_score: Score
+
+    @property
+    def gap(self) -> float | None:
+        """The right candidate's score minus the wrong one's; None where one of them was not read."""
+        if self.right_score is None or self.wrong_score is None:
+            return None
+        return self.right_score - self.wrong_score
 
     @property
     def won(self) -> bool:
-        """Whether the right candidate scored strictly higher."""
-        return self.right_score > self.wrong_score
+        """Whether both were read and the right candidate scored strictly higher."""
+        return (self.gap or 0.0) > 0
 
     @property
     def tied(self) -> bool:
-        """Whether both scored the same."""
-        return self.right_score == self.wrong_score
+        """Whether both were read and scored the same."""
+        return self.gap == 0
 
     @classmethod
     def _read(cls, name: str, value: Any) -> Any:
@@ -95,11 +104,11 @@ class Comparison:
         return dataclasses.asdict(self)
 
 
-def outcomes(groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> tuple[Outcome, ...]:
+def outcomes(groups: Sequence[Group], scores: Sequence[Sequence[Score]]) -> tuple[Outcome, ...]:
     """All right × wrong pairs of the groups under a judge's scores, `scores[g][k]` for candidate k of group g.
 
     Groups without a right or without a wrong candidate give none. Raises DataError for scores of another shape or
-    that are not finite.
+    that are not finite; None is an answer that was not read.
     """
     if len(scores) != len(groups):
         raise DataError(f"the judge gave scores for {len(scores)} of {len(groups)} groups; give one list for each")
@@ -108,10 +117,11 @@ def outcomes(groups: Sequence[Group], scores: Sequence[Sequence[float]]) -> tupl
         name = group.task.id
         if len(row) != len(group.candidates):
             raise DataError(f"task {name}: {len(row)} scores for {len(group.candidates)} candidates; give one for each")
-        if bad := [score for score in row if not math.isfinite(score)]:
+        if bad := [score for score in row if score is not None and not math.isfinite(score)]:
             raise DataError(f"task {name}: the judge's score is {bad[0]}; scores must be finite")
-        right = [float(score) for score, verdict in zip(row, group.verdicts) if verdict.right]
-        wrong = [(float(score), verdict) for score, verdict in zip(row, group.verdicts) if not verdict.right]
+        values = [None if score is None else float(score) for score in row]
+        right = [score for score, verdict in zip(values, group.verdicts) if verdict.right]
+        wrong = [(score, verdict) for score, verdict in zip(values, group.verdicts) if not verdict.right]
         for above in right:
             found.extend(
                 Outcome(name, group.task.category, verdict.error_type, above, below) for below, verdict in wrong

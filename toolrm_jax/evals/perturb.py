@@ -2,7 +2,7 @@
 
 Nothing that decides the answer is touched, so a judge should score as before. Reported for each kind: accuracy, how
 many pairs flip (won before and not after, or the other way round), and how far the right answer's score moves, in
-standard deviations of the scores without noise.
+standard deviations of the scores without noise. Flips and shifts are of answers that were read in both forms.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 
 from toolrm_jax.errors import DataError
 from toolrm_jax.evals.benchmark import OVERALL, Benchmark, Measure, Metric, bootstrap, credits, share
-from toolrm_jax.evals.metrics import Scores, outcomes
+from toolrm_jax.evals.metrics import outcomes
 from toolrm_jax.evals.samples import read_any
+from toolrm_jax.evals.scores import Score, Scores
 from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.obfuscate import obfuscate
 from toolrm_jax.toolcalls.types import Context, Group, Tool
@@ -59,12 +60,12 @@ def perturbed(groups: Sequence[Group], seed: int = 0) -> Benchmark:
 
 def measures(groups: Sequence[Group], scores: Scores) -> tuple[Measure, ...]:
     """Accuracy, flips and shift of every kind."""
-    parts: dict[str, dict[str, tuple[Group, list[float]]]] = {}
+    parts: dict[str, dict[str, tuple[Group, Sequence[Score]]]] = {}
     for group, row in zip(groups, scores, strict=True):
         name, _, kind = group.task.id.rpartition(_SEPARATOR)
-        parts.setdefault(kind, {})[name] = (group, list(row))
+        parts.setdefault(kind, {})[name] = (group, row)
     plain = parts[PLAIN]
-    spread = float(np.std([score for _, row in plain.values() for score in row])) or 1.0
+    spread = float(np.std([score for _, row in plain.values() for score in row if score is not None] or [0.0])) or 1.0
     found = []
     for kind, forms in parts.items():
         won = credits([g for g, _ in forms.values()], outcomes(*map(list, zip(*forms.values()))))
@@ -75,24 +76,25 @@ def measures(groups: Sequence[Group], scores: Scores) -> tuple[Measure, ...]:
         flips, shifts = [], []
         for name, (group, row) in forms.items():
             before = plain[name][1]
-            flips.append(_flips(group, before, row))
-            shifts += [(b - a) / spread for a, b, v in zip(before, row, group.verdicts) if v.right]
+            flips += _flips(group, before, row)
+            shifts += [
+                (b - a) / spread
+                for a, b, v in zip(before, row, group.verdicts)
+                if v.right and a is not None and b is not None
+            ]
         found.append(bootstrap(np.array(flips), kind, "flips", FLIPS))
         found.append(bootstrap(np.array(shifts), kind, "shift", SHIFT, "standard deviations"))
     return tuple(found)
 
 
-METRIC = Metric("accuracy under noise", measures)
+METRIC = Metric("accuracy under noise", measures, headline=lambda measure: measure.part == OVERALL)
 
 
-def _flips(group: Group, before: Sequence[float], after: Sequence[float]) -> float:
-    pairs = [
-        (before[r] > before[w]) != (after[r] > after[w])
-        for r, above in enumerate(group.verdicts)
-        for w, below in enumerate(group.verdicts)
-        if above.right and not below.right
-    ]
-    return sum(pairs) / max(1, len(pairs))
+def _flips(group: Group, before: Sequence[Score], after: Sequence[Score]) -> list[float]:
+    """The share of the group's pairs that flip, alone in its list; nothing where no pair was read in both forms."""
+    both = zip(outcomes([group], [before]), outcomes([group], [after]))
+    pairs = [one.won != two.won for one, two in both if one.gap is not None and two.gap is not None]
+    return [sum(pairs) / len(pairs)] if pairs else []
 
 
 def _named(group: Group, id: str, kind: str) -> Group:

@@ -13,6 +13,7 @@ from toolrm_jax.data.chat import response_text
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.evals.metrics import Outcome
 from toolrm_jax.evals.report_view import view
+from toolrm_jax.evals.scores import Score
 from toolrm_jax.files import write_file
 from toolrm_jax.toolcalls.types import Context, ErrorType, Group, Record
 
@@ -167,12 +168,16 @@ def rendered(template: str, **page: Any) -> str:
 
 
 def confident_mistakes(
-    evaluation: str, groups: Sequence[Group], scores: Sequence[Sequence[float]], count: int = 10
+    evaluation: str, groups: Sequence[Group], scores: Sequence[Sequence[Score]], count: int = 10
 ) -> tuple[Mistake, ...]:
-    """The pairs judged wrong by the widest margin, at most one of a task, as text; `scores[g][k]` as for `outcomes`."""
+    """The pairs judged wrong by the widest margin, at most one of a task, as text; `scores[g][k]` as for `outcomes`.
+
+    Answers that were not read are not among them.
+    """
     found = []
     for group, row in zip(groups, scores):
-        members = list(zip(group.candidates, group.verdicts, map(float, row)))
+        judged = zip(group.candidates, group.verdicts, row)
+        members = [(answer, verdict, float(score)) for answer, verdict, score in judged if score is not None]
         rights = [member for member in members if member[1].right]
         wrongs = [member for member in members if not member[1].right]
         if rights and wrongs:

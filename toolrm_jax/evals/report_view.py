@@ -121,10 +121,13 @@ def _section(evaluation: Evaluation, trained: str, place: int) -> Section:
         )
         for number, name in enumerate(columns)
     )
-    histogram = report_plots.histogram(
-        [pair.right_score for pair in first.outcomes],
-        [pair.wrong_score for pair in first.outcomes],
-        f"histogram-{place}",
+    read = [pair for pair in first.outcomes if pair.right_score is not None and pair.wrong_score is not None]
+    histogram = (
+        report_plots.histogram(
+            [pair.right_score for pair in read], [pair.wrong_score for pair in read], f"histogram-{place}"
+        )
+        if read
+        else ""
     )
     return Section(
         name=evaluation.name,

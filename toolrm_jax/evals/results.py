@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from toolrm_jax.files import write_file
 from toolrm_jax.toolcalls.types import Record
 
 RESULTS = "results.json"
+NO_MODEL = "no model"
 
 
 def _many(kind: type[Record], value: Any) -> tuple:
@@ -26,13 +27,22 @@ def _many(kind: type[Record], value: Any) -> tuple:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result(Record):
-    """One judge under one metric. `note` says what is special: answers that could not be read, and the like."""
+    """One judge under one metric. `note` says what is special: answers that could not be read, and the like.
+
+    `headline` names the measures that stand for the whole, each by part and name (`Metric.headline`).
+    """
 
     judge: str
     metric: str
     measures: tuple[Measure, ...]
     about: str = ""
     note: str = ""
+    headline: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def headlines(self) -> tuple[Measure, ...]:
+        """Those measures, less any that nothing was measured for."""
+        return tuple(one for one in self.measures if (one.part, one.name) in self.headline and one.n)
 
     def named(self, name: str, part: str = "") -> Measure | None:
         """The measure of that name and part."""
@@ -40,6 +50,8 @@ class Result(Record):
 
     @classmethod
     def _read(cls, name: str, value: Any) -> Any:
+        if name == "headline":
+            return tuple((part, measure) for part, measure in value)
         return _many(Measure, value) if name == "measures" else value
 
 
@@ -75,12 +87,20 @@ class Judged(Record):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Suite(Record):
-    """All benchmarks of one run: who was judged, by which command, with which settings."""
+    """All benchmarks of one run, each of another name: who was judged, by which command, with which settings.
+
+    `model` is `NO_MODEL` where only judges that need none were at work.
+    """
 
     model: str
     command: str
     judged: tuple[Judged, ...]
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [one.benchmark for one in self.judged]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise DataError(f"two benchmarks of one run are called {min(twice)!r}; judge them into two folders")
 
     @classmethod
     def _read(cls, name: str, value: Any) -> Any:
@@ -112,52 +132,39 @@ def load(path: Path | str) -> Suite:
 
 
 def model_index(suite: Suite, name: str) -> list[dict[str, Any]]:
-    """Hugging Face's `model-index` metadata of the first judge: the overall numbers, as shares in percent."""
+    """Hugging Face's `model-index` metadata: the headlines of the judge that was evaluated, shares in percent.
+
+    Empty where no model was judged, or nothing of it was measured.
+    """
+    if suite.model == NO_MODEL:
+        return []
     found = []
-    for judged in suite.judged:
-        for result in [one for one in judged.results if one.judge == judged.results[0].judge]:
-            overall = [one for one in result.measures if not one.part and one.n][:3]
-            metrics = [
-                {
-                    "type": "accuracy" if one.unit == "%" else one.unit.lower(),
-                    "name": f"{result.metric}, {one.name} (95 % interval {_range(one)}, n = {one.n})",
-                    "value": round(one.value * (100 if one.unit == "%" else 1), 2),
-                }
-                for one in overall
-            ]
+    task = {"type": "text-classification", "name": "reward modelling of tool calls"}
+    for judged, result in evaluated(suite):
+        metrics = [
+            {
+                "type": "accuracy" if one.unit == "%" else one.unit.lower(),
+                "name": f"{result.metric}, {one.part + ': ' if one.part else ''}{one.name} ({_range(one)}n = {one.n})",
+                "value": round(one.value * (100 if one.unit == "%" else 1), 2),
+            }
+            for one in result.headlines
+        ]
+        if metrics:
             kind = re.sub(r"[^a-z0-9]+", "-", judged.benchmark.lower()).strip("-")
-            task = {"type": "text-classification", "name": "reward modelling of tool calls"}
             found.append({"task": task, "dataset": {"type": kind, "name": judged.benchmark}, "metrics": metrics})
-    return [{"name": name, "results": found}]
+    return [{"name": name, "results": found}] if found else []
 
 
-def markdown(suites: Sequence[Suite]) -> str:
-    """The tables of every benchmark, the runs side by side, as Markdown."""
-    lines = []
-    for name in dict.fromkeys(one.benchmark for suite in suites for one in suite.judged):
-        lines += [f"## {name}", ""]
-        for suite in suites:
-            judged = suite.benchmark(name)
-            if judged is None:
-                continue
-            lines += [f"{suite.model}: {judged.note}", ""]
-            for metric in dict.fromkeys(result.metric for result in judged.results):
-                lines += _table([result for result in judged.results if result.metric == metric], metric)
-        lines.append("")
-    lines += [f"Made by `{suite.command}`." for suite in suites]
-    return "\n".join(lines) + "\n"
-
-
-def _table(results: Sequence[Result], metric: str) -> list[str]:
-    names = [(one.part, one.name, one.n) for one in results[0].measures]
-    head = " | ".join(f"{part + ': ' if part else ''}{name} (n = {n:,})" for part, name, n in names)
-    rows = []
-    for result in results:
-        found = {(one.part, one.name): one.shown for one in result.measures}
-        rows.append(f"| {result.judge} | " + " | ".join(found.get((part, name), "—") for part, name, _ in names) + " |")
-    return [f"| {metric} | {head} |", "|" + "---|" * (len(names) + 1), *rows, ""]
+def evaluated(suite: Suite) -> Iterator[tuple[Judged, Result]]:
+    """The results of the judge that was evaluated, which is the first of each benchmark."""
+    for judged in suite.judged:
+        for result in judged.results:
+            if result.judge == judged.results[0].judge:
+                yield judged, result
 
 
 def _range(one: Measure) -> str:
+    if one.low is None or one.high is None:
+        return ""
     scale = 100 if one.unit == "%" else 1
-    return f"{scale * one.low:.2f} to {scale * one.high:.2f}"
+    return f"95 % interval {scale * one.low:.2f} to {scale * one.high:.2f}, "

@@ -16,8 +16,18 @@ from typing import Any
 import numpy as np
 
 from toolrm_jax.errors import DataError
-from toolrm_jax.evals.benchmark import Benchmark, Credit, Measure, Metric, bootstrap, mean_with_interval, share
-from toolrm_jax.evals.metrics import Scores
+from toolrm_jax.evals.benchmark import (
+    RESAMPLES,
+    Benchmark,
+    Credit,
+    Measure,
+    Metric,
+    bootstrap,
+    mean_with_interval,
+    seeded_numpy,
+    share,
+)
+from toolrm_jax.evals.scores import Score, Scores, preferred
 from toolrm_jax.sources.drops import Drops
 from toolrm_jax.sources.rows import SUFFIXES, rows
 from toolrm_jax.toolcalls.types import Candidate, Context, Group, Message, Reference, Task, Verdict
@@ -117,32 +127,48 @@ def first_measures(found: Sequence[Credit]) -> tuple[Measure, ...]:
 def second_measures(groups: Sequence[Group], scores: Scores) -> tuple[Measure, ...]:
     """The score and its subsets. Ties may exceed 1 by a hundredth: its published formula adds up to 1.01."""
     found: dict[str, list[float]] = {}
-    ties: dict[str, dict[str, tuple[Group, Sequence[float]]]] = {"ref": {}, "tied": {}}
+    ties: dict[str, dict[str, tuple[Group, Sequence[Score]]]] = {"ref": {}, "tied": {}}
     for group, row in zip(groups, scores, strict=True):
         if group.task.category == TIES:
             kind, _, prompt = group.task.id.rpartition("/")[2].partition(":")
             ties[kind][prompt] = (group, row)
         else:
-            best = [k for k, score in enumerate(row) if score == max(row)]
-            credit = sum(group.verdicts[k].right for k in best) / len(best)
-            found.setdefault(group.task.category, []).append(credit)
+            best = preferred(row)
+            found.setdefault(group.task.category, []).append(
+                sum(group.verdicts[k].right for k in best) / max(1, len(best))
+            )
     parts = {name: bootstrap(np.array(values), name, "RewardBench 2") for name, values in found.items()}
     if any(ties.values()):
-        value = ties_score(ties["ref"], ties["tied"])
-        # No interval: the published formula has none, and its parts are of pairs of prompts.
-        parts[TIES] = Measure(TIES, value, value, value, sum(map(len, ties.values())))
+        parts[TIES] = _ties_measure(ties["ref"], ties["tied"])
     ordered = [parts[name] for name in SECOND if name in parts]
     mean = sum(part.value for part in ordered) / len(ordered)
     half = math.sqrt(sum(((part.high - part.low) / 2) ** 2 for part in ordered)) / len(ordered)
     return (Measure("score", mean, mean - half, mean + half, len(groups)), *ordered)
 
 
-Prompts = Mapping[str, tuple[Group, Sequence[float]]]
+Prompts = Mapping[str, tuple[Group, Sequence[Score]]]
+Margins = Mapping[Any, tuple[float, float]]
 
 
 def ties_score(ref: Prompts, tied: Prompts) -> float:
     """RewardBench 2's formula for Ties: 60 % accuracy of both kinds of prompts, 40 % margins, and a hundredth more."""
-    stats = {name: {prompt: _margins(*one) for prompt, one in some.items()} for name, some in _named(ref, tied)}
+    return _ties_score(_all_margins(ref), _all_margins(tied))
+
+
+def _ties_measure(ref: Prompts, tied: Prompts) -> Measure:
+    """The published number; its interval, which the publication has not, is a bootstrap over prompts."""
+    kinds = _all_margins(ref), _all_margins(tied)
+    prompts = sorted(kinds[0].keys() | kinds[1].keys())
+    values = []
+    for draw in seeded_numpy("RewardBench 2", TIES).integers(len(prompts), size=(RESAMPLES, len(prompts))):
+        drawn = [prompts[k] for k in draw]
+        values.append(_ties_score(*({n: kind[p] for n, p in enumerate(drawn) if p in kind} for kind in kinds)))
+    low, high = np.quantile(values, (0.025, 0.975))
+    return Measure(TIES, _ties_score(*kinds), float(low), float(high), len(ref) + len(tied))
+
+
+def _ties_score(ref: Margins, tied: Margins) -> float:
+    stats = {"ref": ref, "tied": tied}
     accuracies = [np.mean([gap > 0 for gap, _ in some.values()]) if some else 0.0 for some in stats.values()]
     shared = sorted(stats["ref"].keys() & stats["tied"].keys())
     total = 0.3 * sum(map(float, accuracies))
@@ -158,13 +184,14 @@ def ties_score(ref: Prompts, tied: Prompts) -> float:
     )
 
 
-def _named(ref: Prompts, tied: Prompts) -> Iterator[tuple[str, Prompts]]:
-    yield "ref", ref
-    yield "tied", tied
+def _all_margins(prompts: Prompts) -> Margins:
+    return {prompt: _margins(*one) for prompt, one in prompts.items()}
 
 
-def _margins(group: Group, scores: Sequence[float]) -> tuple[float, float]:
-    """(worst right − best wrong, best right − worst right)."""
+def _margins(group: Group, scores: Sequence[Score]) -> tuple[float, float]:
+    """(worst right − best wrong, best right − worst right); a prompt with an answer that was not read is lost."""
+    if None in scores:
+        return -math.inf, 0.0
     right = [score for score, verdict in zip(scores, group.verdicts) if verdict.right]
     wrong = [score for score, verdict in zip(scores, group.verdicts) if not verdict.right]
     return min(right) - max(wrong), max(right) - min(right)

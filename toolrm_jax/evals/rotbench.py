@@ -15,7 +15,7 @@ import numpy as np
 
 from toolrm_jax.errors import DataError
 from toolrm_jax.evals.benchmark import Benchmark, Drawing, Measure, Metric, bootstrap
-from toolrm_jax.evals.metrics import Scores
+from toolrm_jax.evals.scores import Scores, preferred
 from toolrm_jax.files import CARD
 from toolrm_jax.preferences.shards import read_groups
 from toolrm_jax.seeding import seeded
@@ -54,16 +54,19 @@ def read(path: Path | str, seed: int = 0) -> Benchmark:
 
 
 def measures(groups: Sequence[Group], scores: Scores) -> tuple[Measure, ...]:
-    """Both numbers for every turn and level; among answers of the same best score each is as likely."""
+    """Both numbers over all questions and for every turn and level; answers of the same best score are as likely."""
     found: dict[tuple[str, str], list[float]] = {}
     for group, row in zip(groups, scores, strict=True):
-        best = [k for k, score in enumerate(row) if score == max(row)]
+        best = preferred(row)
         right = [group.verdicts[k].right for k in best]
         selected = [v.right or v.error_type not in _NO_TOOL for v in (group.verdicts[k] for k in best)]
-        found.setdefault((SELECTION, group.task.category), []).append(sum(selected) / len(best))
-        found.setdefault((WHOLE, group.task.category), []).append(sum(right) / len(best))
+        for category in ("", group.task.category):
+            found.setdefault((SELECTION, category), []).append(sum(selected) / max(1, len(best)))
+            found.setdefault((WHOLE, category), []).append(sum(right) / max(1, len(best)))
     return tuple(
-        bootstrap(np.array(values), category.replace("/", " turn, "), f"rotbench {what}", what)
+        bootstrap(
+            np.array(values), category.replace("/", " turn, ") or what, f"rotbench {what}", what if category else ""
+        )
         for (what, category), values in sorted(found.items(), key=lambda item: _order(*item[0]))
     )
 
@@ -83,9 +86,10 @@ def levels(measured: Sequence[Measure]) -> Drawing:
 METRIC = Metric("share of questions whose preferred answer is right", measures, draw=levels)
 
 
-def _order(what: str, category: str) -> tuple[int, str, int]:
+def _order(what: str, category: str) -> tuple[bool, int, str, int]:
     turn, _, level = category.partition("/")
-    return (SELECTION, WHOLE).index(what), turn, rotbench.LEVELS.index(level) if level in rotbench.LEVELS else 9
+    place = rotbench.LEVELS.index(level) if level in rotbench.LEVELS else len(rotbench.LEVELS)
+    return category != "", (SELECTION, WHOLE).index(what), turn, place
 
 
 def _group(task: Task, accepted: Sequence[Call], seed: int) -> Group:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolrm_jax.errors import DataError
-from toolrm_jax.evals import best_of_n, fc_rewardbench, graded
+from toolrm_jax.evals import best_of_n, fc_rewardbench, graded, trbench
 from toolrm_jax.evals.benchmark import Benchmark, is_live
+from toolrm_jax.evals.rebuilt import TRBENCH, rebuilt
 from toolrm_jax.files import CARD
 from toolrm_jax.preferences.shards import read_groups
 from toolrm_jax.toolcalls.equality import candidate_key
@@ -53,6 +54,9 @@ def read_groups_folder(path: Path | str) -> Benchmark:
 
 
 def read_any(path: Path | str) -> tuple[Group, ...]:
-    """The groups of a folder of groups, a pair file, or FC-RewardBench."""
+    """The groups of a folder of groups, a pair file, FC-RewardBench, or what was built in either benchmark's form."""
     path = Path(path)
-    return tuple(read_groups(path)) if (path / CARD).is_file() else fc_rewardbench.read(path).groups
+    made = rebuilt(path) if path.is_dir() else None
+    if made is None and (path / CARD).is_file():
+        return tuple(read_groups(path))
+    return trbench.read(path).groups if made and made.form == TRBENCH else fc_rewardbench.read(path).groups

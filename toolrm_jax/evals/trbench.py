@@ -17,6 +17,7 @@ from typing import Any
 from toolrm_jax.errors import DataError
 from toolrm_jax.evals import published
 from toolrm_jax.evals.benchmark import SINGLE, Benchmark, Credit, Measure, Metric, mean_with_interval, share
+from toolrm_jax.evals.rebuilt import GROUND_TRUTH, rebuilt
 from toolrm_jax.sources import bfcl
 from toolrm_jax.sources.bfcl_checker import error_type
 from toolrm_jax.sources.chat_text import split_answer, split_results
@@ -39,6 +40,8 @@ SPLITS = {
     "multi_turn_base": "MTB",
 }
 """The table's short name of every BFCL category."""
+CATEGORIES = {"simple_python": "simple"} | {name: name for name in SPLITS if name != "simple"}
+"""The categories by their names in BFCL v4, where `simple` is one of three languages."""
 SIZES = {"S": 137, "M": 71, "P": 301, "PM": 390, "LS": 212, "LM": 1283, "LP": 34, "LPM": 60, "MTB": 495}
 """Pairs of each split: the smallest sizes under which all 37 published rates are whole counts."""
 STRICT = "without rejects that differ only by . and _"
@@ -52,8 +55,8 @@ Pair = tuple[str, int]
 def read(path: Path | str) -> Benchmark:
     """The benchmark from a parquet file, or a folder that holds the published ones (then the `think` one).
 
-    Raises DataError, with file and row, where a file is not of the published form or its halves do not belong
-    together.
+    One of our own making says so, and no published rows stand beside it. Raises DataError, with file and row, where a
+    file is not of the published form or its halves do not belong together.
     """
     file = _file(Path(path))
     rows = list(arrow_rows(file, COLUMNS))
@@ -64,11 +67,13 @@ def read(path: Path | str) -> Benchmark:
         if _truth(one) != "1" or _truth(two) != "2" or one["raw_id"] != two["raw_id"]:
             raise DataError(f"{where}: its pair in the other order is not at {other}; fetch the file again")
     groups, dotted = _groups(rows[:half])
+    facts = (("pairs", f"{half:,}"), ("contexts", f"{len(groups):,}"), ("differ only by . and _", str(len(dotted))))
+    if made := rebuilt(file):
+        return Benchmark(made.name, groups, made.note, metric(dotted), facts=(*facts[1:], *made.facts))
     note = (
         "TRBench-BFCL as published: answers of BFCL v3 over failing outputs of seven models. W-Avg is the mean over "
         "all pairs, Avg that of the nine splits."
     )
-    facts = (("pairs", f"{half:,}"), ("contexts", f"{len(groups):,}"), ("differ only by . and _", str(len(dotted))))
     return Benchmark("TRBench-BFCL", groups, note, metric(dotted), published.trbench(), facts=facts)
 
 
@@ -104,6 +109,7 @@ def _table(found: Sequence[Credit], part: str) -> Iterable[Measure]:
 def _file(path: Path) -> Path:
     if path.is_file():
         return path
+    rebuilt(path)  # several sides are refused there; the first file found would be one of them
     files = sorted(file for suffix in ARROW for file in path.rglob(f"*{suffix}"))
     think = [file for file in files if THINK in str(file.relative_to(path)) and "no_think" not in file.name]
     if not think:
@@ -148,7 +154,8 @@ def _started(row: Mapping[str, Any], id: str) -> Group:
         raise DataError(f"task_source {row['task_source']!r} is none of {', '.join(SPLITS)}")
     history = row["chat_history"]
     history = json.loads(history) if isinstance(history, str) else history
-    right = _candidate(row["chosen_response"], "reference")
+    source = row.get("chosen_response_from") or GROUND_TRUTH
+    right = _candidate(row["chosen_response"], "reference" if source == GROUND_TRUTH else f"model:{source}")
     task = Task(id, "trbench-bfcl", row["task_source"], LICENCE, _context(history), Reference(right.calls, right.text))
     return Group(task, (right,), (Verdict(True, 1.0),))
 

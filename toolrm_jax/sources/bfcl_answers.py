@@ -18,6 +18,7 @@ from toolrm_jax.errors import DataError
 from toolrm_jax.sources import bfcl
 from toolrm_jax.sources.bfcl_checker import LANGUAGES
 from toolrm_jax.sources.bfcl_source_text import parse_source
+from toolrm_jax.sources.drops import Drops
 from toolrm_jax.toolcalls.parse import Parsed, parse_hermes, parse_openai, parse_python
 from toolrm_jax.toolcalls.parse_marked import parse_granite, parse_xlam
 from toolrm_jax.toolcalls.types import Call, Candidate
@@ -33,6 +34,7 @@ _OLD_CATEGORIES = {
     "relevance": "irrelevance",
 }
 """Names of 2024 and of v3 for categories of v4."""
+OTHER_FILE = "file of scores, or of results beyond single turns"
 
 _FENCE = re.compile(r"```\w*\s*(.*?)\s*(?:```|\Z)", re.DOTALL)
 _NAME_THEN_JSON = re.compile(r"([\w.-]+)\s*\n\s*(\{.*)", re.DOTALL)
@@ -40,23 +42,38 @@ _BETWEEN_STATEMENTS = re.compile(r";\s*(?=[A-Za-z_][\w.]*\()")
 _BETWEEN_QUOTED = re.compile(r"',\s*'(?=[A-Za-z_][\w.]*\()")
 
 
-def read_answers(path: str | Path) -> Iterator[tuple[str, str, Candidate]]:
-    """(v4 question id, model, candidate) for every line of a result file, or of all those under a folder.
+def read_answers(path: str | Path, drops: Drops | None = None) -> Iterator[tuple[str, str, Candidate]]:
+    """(v4 question id, model, candidate) for every line of a result file, or of `result_files` under a folder.
 
     The model is the folder's name, with the run after `@` where one model has several. An answer that cannot be
     decoded keeps its text in `raw` and has a `fault`, except where no call may be right: there it is a reply in
     text. Raises DataError for a line that is no answer, or where bfcl-eval's questions are missing.
     """
     root = Path(path)
-    files = [root] if root.is_file() else sorted(item for item in root.rglob("*.json") if _FILE.fullmatch(item.name))
-    if not files:
-        raise DataError(f"{root}: no BFCL result files there; their names end in `_result.json`")
-    for file in files:
-        yield from _read_file(file)
+    files = {root: file_category(root.name)} if root.is_file() else result_files(root, drops)
+    for file, category in files.items():
+        yield from _read_file(file, category)
 
 
-def _read_file(path: Path) -> Iterator[tuple[str, str, Candidate]]:
-    category = file_category(path.name)
+def result_files(folder: str | Path, drops: Drops | None = None) -> dict[Path, str]:
+    """The result files of single-turn categories under a folder, in order, each with its v4 category.
+
+    BFCL keeps other things beside them (`multi_turn/`, `score/`, memory, web search, executable questions): files
+    of these are passed over, and counted in `drops`. Raises DataError where no file is left.
+    """
+    named = sorted(item for item in Path(folder).rglob("*.json") if _FILE.fullmatch(item.name))
+    found = {item: category for item in named if (category := _category(item.name)) is not None}
+    if not found:
+        other = f"; of its {len(named)} BFCL files none is of a single-turn category" if named else ""
+        raise DataError(f"{folder}: no BFCL result files there; their names end in `_result.json`{other}")
+    if drops is not None:
+        for item in named:
+            if item not in found:
+                drops.add(OTHER_FILE, str(item))
+    return found
+
+
+def _read_file(path: Path, category: str) -> Iterator[tuple[str, str, Candidate]]:
     names, model = offered_names(category), model_name(path)
     try:
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -75,11 +92,16 @@ def _read_file(path: Path) -> Iterator[tuple[str, str, Candidate]]:
 
 def file_category(name: str) -> str:
     """The v4 category of a result file by its name. Raises DataError where it is none of the single-turn ones."""
-    found = _FILE.fullmatch(name)
-    category = _OLD_CATEGORIES.get(found[1], found[1]) if found else name
-    if category not in bfcl.CATEGORIES:
+    category = _category(name)
+    if category is None:
         raise DataError(f"{name}: not a result file of a single-turn BFCL category")
     return category
+
+
+def _category(name: str) -> str | None:
+    found = _FILE.fullmatch(name)
+    category = _OLD_CATEGORIES.get(found[1], found[1]) if found else None
+    return category if category in bfcl.CATEGORIES else None
 
 
 def question_id(published: str | int, category: str) -> str:

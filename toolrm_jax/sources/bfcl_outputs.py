@@ -44,7 +44,7 @@ def answers_by_task(path: Path, drops: Drops) -> dict[str, tuple[Candidate, ...]
     """
     pool = path / POOL if path.is_dir() else path
     if not (pool.suffix == ".jsonl" and pool.is_file()):
-        return {question: tuple(answers.values()) for question, answers in _distinct(path).items()}
+        return {question: tuple(answers.values()) for question, answers in _distinct(path, drops).items()}
 
     def make(_: str, row: dict[str, Any]) -> tuple[tuple[str, tuple[Candidate, ...]]]:
         members = (_pooled(answer, side == "right") for side in ("right", "wrong") for answer in row[side])
@@ -83,7 +83,7 @@ def _pooled(answer: dict[str, Any], right: bool) -> tuple[Candidate, Verdict]:
 
 
 def _from_results(path: Path, drops: Drops) -> Iterator[Group]:
-    tasks, answers = _tasks(), _distinct(path)
+    tasks, answers = _tasks(), _distinct(path, drops)
 
     def make(_: str, item: tuple[str, Sequence[Candidate]]) -> tuple[Group, ...]:
         question, candidates = item
@@ -98,10 +98,10 @@ def _from_results(path: Path, drops: Drops) -> Iterator[Group]:
     yield from each(found, make, drops)
 
 
-def _distinct(path: Path) -> dict[str, dict[Any, Candidate]]:
+def _distinct(path: Path, drops: Drops) -> dict[str, dict[Any, Candidate]]:
     """Answers per question, distinct ones once: about 12,000 for BFCL's whole archive of 2024."""
     answers: dict[str, dict[Any, Candidate]] = {}
-    for question, _, candidate in read_answers(path):
+    for question, _, candidate in read_answers(path, drops):
         key = candidate.fault is None, canonical(candidate.calls, fold_case=False) if candidate.calls else candidate.raw
         answers.setdefault(question, {}).setdefault(key, candidate)
     return answers
