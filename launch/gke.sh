@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train on Google Kubernetes Engine (or any Kubernetes with JobSet): TPU slices, or nodes with GPUs.
+# Train on Google Kubernetes Engine with JobSet: TPU slices, or nodes with GPUs.
 #
 #   launch/gke.sh run NAME --image IMAGE --bucket BUCKET --tpu tpu-v6e-slice --topology 4x4 --hosts 4 [options] -- COMMAND…
 #   launch/gke.sh run NAME --image IMAGE --bucket BUCKET --gpu nvidia-h100-80gb --gpus 8 --hosts 2 [options] -- COMMAND…
@@ -8,16 +8,19 @@
 # One pod a host; the command starts in the bucket's folder. A pod that is taken away, or a run that exits with 75, starts
 # all pods again, as often as it happens; any other failure ends the job.
 #
-# Needs: kubectl, logged in to a cluster with JobSet 0.7 or later and a node pool of that kind; an image (launch/Dockerfile);
-#        a bucket with a hierarchical namespace, and a Kubernetes service account that may write it (--account).
+# Needs: kubectl, logged in to a cluster with JobSet 0.7 or later and a node pool of that kind; gcloud, which looks at the
+#        bucket; an image (launch/Dockerfile); a bucket with a hierarchical namespace, and a Kubernetes service account
+#        that may write it (--account; its right shows only in the pods).
 # Costs: the node pool's machines while the job runs; a pool that scales to zero costs nothing after.
 #
 #   --chips N          TPU chips of a host (default 4)      --slices N    TPU slices (default 1)
 #   --account NAME     default: default                     --grace N     seconds from SIGTERM to SIGKILL (default 600)
 #   --restarts N       after other failures (default 0)     --namespace N default: default
 #   --wait             show worker 0's log until the job ends; exit code 0, or 1 where it failed
+#   --again            start one anew that has completed, too
 #   --dry-run          print the manifest and the commands, run none
-# A job of this name that is there already is joined. TOOLRM_POLL: seconds between two looks (default 20).
+# A job of this name, command and options that is under way is joined, and one that has completed is done (`delete`
+# forgets it); one that ended otherwise is started anew. TOOLRM_POLL: seconds between two looks (default 20).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/steps.sh
@@ -26,7 +29,7 @@ source "$here/steps.sh"
 # Values of the templates, read by name.
 # shellcheck disable=SC2034
 image='' bucket='' kind='' accelerator='' topology='' hosts=1 slices=1 chips=4 gpus=8 account=default grace=600 restarts=0
-namespace=default wait=0 command=()
+namespace=default mark='' wait=0 again=0 command=()
 
 # shellcheck disable=SC2034
 read_options() {
@@ -45,6 +48,7 @@ read_options() {
             --restarts) restarts=$(value "$1" "$@") || exit; shift ;;
             --namespace) namespace=$(value "$1" "$@") || exit; shift ;;
             --wait) wait=1 ;;
+            --again) again=1 ;;
             --dry-run) DRY_RUN=1 ;;
             --) shift && command=("$@") && break ;;
             *) fail "$1: unknown option; see --help" ;;
@@ -85,9 +89,9 @@ quoted() {
 # shellcheck disable=SC2016
 manifest() {
     local text field command_list
-    command_list=$(quoted "${command[@]}")
+    command_list=$(quoted "${command[@]}") || exit
     text=$(grep -v '^ *#' "$here/jobset_$kind.yaml")
-    for field in name namespace image bucket accelerator topology hosts slices chips gpus account grace restarts; do
+    for field in name namespace image bucket accelerator topology hosts slices chips gpus account grace restarts mark; do
         text=${text//"\${$field}"/"${!field}"}
     done
     text=${text//'${command}'/"$command_list"}
@@ -99,28 +103,50 @@ kube() {
     step kubectl "--namespace=$namespace" "$@"
 }
 
-ended() {
-    kubectl "--namespace=$namespace" get jobset "$name" '--output=jsonpath={.status.terminalState}'
+# "MARK/STATE" of the job, the state empty while it is under way; nothing where there is none. No answer is a failure.
+look() {
+    kubectl "--namespace=$namespace" get jobset "$name" --ignore-not-found \
+        '--output=jsonpath={.metadata.annotations.toolrm}/{.status.terminalState}'
 }
 
 run() {
-    local text state=''
+    local text found there state=''
     check
+    text=$(manifest) || exit
+    # What is there under this name may have another command or other options: a number of them stands in the manifest.
+    mark=$(cksum <<<"$text" | cut -d' ' -f1)
     text=$(manifest)
     if ((DRY_RUN)); then
         printf '%s\n' "$text"
+        check_bucket "$bucket"
         kube apply --filename=-
         exit
     fi
     need kubectl "get it with \`gcloud components install kubectl\`"
-    if state=$(ended 2>/dev/null); then
+    found=$(look) || fail "the cluster is not reached, or has no JobSet; see above"
+    there=${found%%/*} state=${found#*/}
+    if [[ $found == */ ]]; then
+        [[ $there == "$mark" ]] || fail "$name is under way with another command or options; name another, or delete it"
         echo "gke.sh: joining $name" >&2
+    elif [[ $there == "$mark" && $state == Completed ]] && ((!again)); then
+        echo "gke.sh: $name has completed before" >&2
+        exit 0
     else
-        kubectl get crd jobsets.jobset.x-k8s.io >/dev/null || fail "the cluster is not reached, or has no JobSet"
+        need gcloud "get the Google Cloud SDK"
+        # With the right of who calls this.
+        check_bucket "$bucket"
+        if [[ -n $found ]]; then
+            echo "gke.sh: $name ended before ($state); starting it anew" >&2
+            kube delete jobset "$name" --cascade=foreground || fail "$name is not deleted; see above"
+        fi
         kube apply --filename=- <<<"$text" || fail "the cluster refused $name; see above"
     fi
     ((wait)) || exit 0
-    while state=$(ended) && [[ -z $state ]]; do
+    while
+        found=$(patiently look) || fail "the cluster does not answer; $name may be under way: make the same call again"
+        state=${found#*/}
+        [[ $found == */ ]]
+    do
         # Ends with the pod; the next one, after a restart, is followed in the next round.
         kubectl "--namespace=$namespace" logs --follow --ignore-errors "--selector=jobset.sigs.k8s.io/jobset-name=$name,jobset.sigs.k8s.io/job-index=0,batch.kubernetes.io/job-completion-index=0" \
             --container=toolrm 2>/dev/null || true

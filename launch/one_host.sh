@@ -4,7 +4,8 @@
 #   launch/one_host.sh [--accelerator cpu|gpu|tpu] [--env FOLDER] [--dry-run] -- toolrm train output=runs/a …
 #
 # Makes an environment (default .venv) with this project and the accelerator's JAX, unless it is there, and runs the
-# command in it. A run that something else stopped with SIGTERM (a spot machine's notice, a maintenance) is started
+# command in it; an environment of this project that lacks the accelerator's JAX gets it, and one that does not find the
+# accelerator is told before anything is started. A run that something else stopped with SIGTERM (a spot machine's notice, a maintenance) is started
 # again from its checkpoint; Ctrl-C, or a SIGTERM to this script, stops it for good. Exit code: that of the command.
 #
 # Needs: Python 3.11 to 3.13 (PYTHON names it). Costs: nothing beyond the machine.
@@ -27,31 +28,36 @@ while (($#)); do
 done
 ((${#command[@]})) || fail "no command after --; such as -- toolrm train output=runs/a"
 case $accelerator in
-    cpu) project=$here/.. ;;
-    gpu | tpu) project="$here/..[$accelerator]" ;;
+    cpu) extra='' platforms='' ;;
+    gpu) extra='[gpu]' platforms=cuda,cpu ;;
+    tpu) extra='[tpu]' platforms=tpu,cpu ;;
     *) fail "--accelerator $accelerator: expected cpu, gpu or tpu" ;;
 esac
-if [[ ! -x $env/bin/toolrm ]]; then
+if [[ ! -x $env/bin/python ]]; then
     need "${PYTHON:-python3}" "get Python 3.11 to 3.13, or name one as PYTHON"
     step "${PYTHON:-python3}" -m venv "$env"
-    step "$env/bin/python" -m pip install --quiet --disable-pip-version-check "$project"
+fi
+# That toolrm is there says nothing of an accelerator's JAX: whoever made the environment may have wanted a CPU.
+if [[ ! -x $env/bin/toolrm || (-n $extra && ! -e $env/toolrm-$accelerator) ]]; then
+    step "$env/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$here/..$extra"
+    step touch "$env/toolrm-$accelerator"
+fi
+if [[ -n $platforms ]]; then
+    # JAX would go on with the CPU and at best warn, with JAX_PLATFORMS too where it has no plugin of that name.
+    export JAX_PLATFORMS=$platforms
+    said=$(step "$env/bin/python" -c "import jax; jax.devices('$accelerator')" 2>&1) ||
+        fail "$env finds no $accelerator: $(tail -1 <<<"$said")"
+    ((!DRY_RUN)) || printf '%s\n' "$said" >&2
 fi
 [[ $env == /* ]] || env=$PWD/$env
 export PATH=$env/bin:$PATH
 
-stop=0 child=''
-trap 'stop=1; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' INT TERM
 while :; do
     code=0
     DRY_RUN=1 step "${command[@]}"
     ((!DRY_RUN)) || break
-    # In a group of its own: Ctrl-C reaches it once, through the trap, and not a second time, which would end it at once.
-    set -m
-    "${command[@]}" &
-    set +m
-    child=$!
-    while code=0; wait "$child" || code=$?; kill -0 "$child" 2>/dev/null; do :; done
-    ((code == 75 && !stop)) || break
+    stoppable "${command[@]}" || code=$?
+    ((code == 75 && !stopped)) || break
     echo "one_host.sh: stopped by a signal; going on from the last checkpoint" >&2
 done
 exit "$code"

@@ -12,7 +12,8 @@
 #
 #   --nodes N        default 1                 --gpus N          of each node, default 8 (0: none)
 #   --time LIMIT     default 24:00:00          --partition P, --account A, --qos Q: as for sbatch
-#   --setup FILE     sourced on each node's shell before the command (modules, environments)
+#   --setup FILE     sourced once, by the batch script on the first node, before the command (modules, environments);
+#                    the tasks get the environment that it leaves
 #   --after JOB      start only when that job has ended well
 #   --grace SECONDS  how long before the limit the run is told to stop (default 300: more than one save takes)
 #   --logs FOLDER    default runs/slurm
@@ -58,11 +59,25 @@ need sbatch "call this on a login node of the cluster"
 step mkdir -p "$logs" || fail "--logs $logs: cannot be written"
 
 queued() {
-    squeue --noheader --user="${USER:-$(id -un)}" --format=%i "$@" 2>/dev/null
+    squeue --noheader --user="${USER:-$(id -un)}" --format=%i "$@"
+}
+
+# The job's number while it is in the queue, else nothing. That Slurm has forgotten a number is an answer, too.
+# shellcheck disable=SC2329
+in_queue() {
+    local errors code=0
+    errors=$(mktemp)
+    queued --job="$job" 2>"$errors" || code=$?
+    if ((code)); then
+        if grep -q 'Invalid job id' "$errors"; then code=0; else cat "$errors" >&2; fi
+    fi
+    rm "$errors"
+    return "$code"
 }
 
 job=''
-((DRY_RUN)) || job=$(queued --name="$name" | head -1)
+((DRY_RUN)) || job=$(queued --name="$name") || fail "the queue does not answer, so nothing is submitted; see above"
+job=${job%%$'\n'*}
 if [[ -n $job ]]; then
     ((wait)) || fail "a job named $name is queued already ($job); name another, or say --wait to join it"
     echo "slurm.sh: joining job $job ($name)" >&2
@@ -75,6 +90,12 @@ else
 fi
 ((DRY_RUN)) && exit
 ((wait)) || { echo "$job" && exit; }
-while [[ -n $(queued --job="$job") ]]; do sleep "${TOOLRM_POLL:-20}"; done
+while
+    left=$(patiently in_queue) ||
+        fail "the queue does not answer; job $job ($name) may be under way: make the same call again"
+    [[ -n $left ]]
+do sleep "${TOOLRM_POLL:-20}"; done
+# A network file system may show it a moment later.
+[[ -f $logs/$job.exit ]] || sleep "${TOOLRM_POLL:-20}"
 [[ -f $logs/$job.exit ]] || fail "job $job ($name) is gone without having ended: cancelled, or its node lost; see $logs"
 exit "$(cat "$logs/$job.exit")"

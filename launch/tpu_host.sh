@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What tpu_vm.sh runs on every host of a slice; it is copied there beside the wheel.
 #
-#   tpu_host.sh install WHEEL BUCKET   an environment with the wheel, and the bucket as ~/toolrm/bucket
+#   tpu_host.sh install WHEEL BUCKET   an environment with the wheel, and the bucket as ~/toolrm/bucket; where a command
+#                                      is under way both are left alone
 #   tpu_host.sh start COMMAND…         start it in the bucket, detached; one that is under way is left alone
 #   tpu_host.sh follow                 its log from the beginning until it ends; exits with its code
 #   tpu_host.sh settle                 wait until it has ended
@@ -16,6 +17,10 @@ under_way() {
 case $1 in
     install)
         sum=$(sha256sum "$2")
+        if under_way; then
+            [[ $(cat "$home/installed") == "$sum" ]] || echo "tpu_host.sh: what is under way runs on with its own wheel" >&2
+            exit 0
+        fi
         if [[ $(cat "$home/installed" 2>/dev/null) != "$sum" ]]; then
             # The TPU VM's own Python is older than this project reads; uv brings one.
             python3 -m pip install --quiet --user uv
@@ -31,6 +36,10 @@ case $1 in
             sudo apt-get update -qq && sudo apt-get install -qq -y gcsfuse >/dev/null
         fi
         mountpoint -q "$home/bucket" || gcsfuse --implicit-dirs "$3" "$home/bucket"
+        touch "$home/bucket/.toolrm_may_write" || {
+            echo "tpu_host.sh: gs://$3 cannot be written with the right of the slice's service account; grant it" >&2
+            exit 2
+        }
         ;;
     start)
         shift

@@ -10,7 +10,9 @@
 # like: the command runs on. Exit code: that of the command.
 #
 # Needs: gcloud, logged in, with a project; a bucket with a hierarchical namespace (a folder's rename is one step there,
-#        on which whole-or-absent checkpoints rest) in the slice's region; the wheel (`python -m build --wheel`).
+#        on which whole-or-absent checkpoints rest) in the slice's region, which you and the slice's service account may
+#        write (tried with your right before anything is paid for, with its right before the command starts); the wheel
+#        (`python -m build --wheel`).
 # Costs: every chip, from the moment the slice is ACTIVE until `delete`: `run` leaves it standing unless --delete is
 #        given. Prices change: cloud.google.com/tpu/pricing.
 #
@@ -66,13 +68,8 @@ check() {
         wheel=${wheel:-dist/toolrm_jax.whl}
     fi
     ((DRY_RUN)) || [[ -f $wheel ]] || fail "--wheel $wheel: no such file"
-    local flat
-    flat=$(step gcloud storage buckets describe "$bucket" '--format=value(hierarchical_namespace.enabled)') ||
-        fail "$bucket: there is no such bucket, or it may not be read"
-    ((DRY_RUN)) || [[ $flat == True ]] ||
-        fail "$bucket: has no hierarchical namespace, so a checkpoint could be seen half renamed; make another bucket"
-    step gcloud storage cp "$here/steps.sh" "$bucket/.toolrm_may_write" ||
-        fail "$bucket: cannot be written; grant this account storage.objects.create on it"
+    # With the right of who calls this; that of the slice's own account shows on its hosts, before the command starts.
+    check_bucket "${bucket#gs://}"
 }
 
 tpus() {
@@ -81,9 +78,20 @@ tpus() {
     step gcloud compute tpus "$group" "$verb" "$@" "--zone=$zone"
 }
 
+describe() {
+    gcloud compute tpus queued-resources describe "$name" "--zone=$zone" "--format=value($1)"
+}
+
+# The request's state; ABSENT only where gcloud says that there is none. Anything else it says is no answer.
 state() {
-    gcloud compute tpus queued-resources describe "$name" "--zone=$zone" '--format=value(state.state)' 2>/dev/null ||
-        echo ABSENT
+    local errors code=0
+    errors=$(mktemp)
+    describe state.state 2>"$errors" || code=$?
+    if ((code)); then
+        if grep -q NOT_FOUND "$errors"; then echo ABSENT && code=0; else cat "$errors" >&2; fi
+    fi
+    rm "$errors"
+    return "$code"
 }
 
 nodes() {
@@ -105,19 +113,27 @@ remove() {
     tpus queued-resources delete "$name" --force --quiet
 }
 
-# Until the slices are ours. A request that has failed or was suspended has to be deleted before it can be made again.
+# Until the slices are ours. A suspended request has to be deleted before it can be made again; a failed one is looked
+# at by a person: made again it would fail again, and each one may cost.
 have_slices() {
     if ((DRY_RUN)); then
         create
         return
     fi
-    local now before=''
-    while now=$(state) && [[ $now != ACTIVE ]]; do
+    local now why before=''
+    while
+        now=$(patiently state) || fail "$name: gcloud does not answer; the slice may stand, and cost: $delete_it"
+        [[ $now != ACTIVE ]]
+    do
         [[ $now == "$before" ]] || echo "tpu_vm.sh: $name is $now" >&2
         before=$now
         case $now in
             ABSENT) create ;;
-            FAILED | SUSPENDED) remove ;;
+            SUSPENDED) remove ;;
+            FAILED)
+                why=$(describe 'state.stateInitiator,state.failedData.error.message' || true)
+                fail "$name is FAILED: ${why:-no reason is given}; mend it, then $delete_it"
+                ;;
             *) sleep "$poll" ;;
         esac
     done
@@ -146,7 +162,7 @@ settle() {
 }
 
 run() {
-    local first code=0 refused=0
+    local first now code=0 refused=0
     check
     first=$(nodes | head -1)
     for ((attempt = 1; attempt <= attempts; attempt++)); do
@@ -157,7 +173,7 @@ run() {
             refused=0
             on "$first" 0 "bash tpu_host.sh follow" || code=$?
         elif ((++refused == 3)); then
-            fail "the hosts of $name could not be made ready; see above. The slices stand, and cost: launch/tpu_vm.sh delete"
+            fail "the hosts of $name could not be made ready; see above. The slices stand, and cost: $delete_it"
         else
             # A slice that was just taken away is still said to be ACTIVE for a while.
             sleep "$poll"
@@ -165,12 +181,13 @@ run() {
         fi
         ((code != 0)) || break
         # 75: stopped by a signal. Any code of a slice that is gone: taken away. 255: the connection broke.
-        if ((code != 75 && code != 255)) && [[ $(state) == ACTIVE ]]; then break; fi
+        now=$(patiently state) || fail "$name: gcloud does not answer; the slice may stand, and cost: $delete_it"
+        if ((code != 75 && code != 255)) && [[ $now == ACTIVE ]]; then break; fi
         if ((code == 75)); then settle; fi
         echo "tpu_vm.sh: start $attempt of $name ended early (code $code); going on from its last checkpoint" >&2
     done
     if ((delete)); then remove; elif ((!DRY_RUN)); then
-        echo "tpu_vm.sh: $name stands, and costs; launch/tpu_vm.sh delete $name --zone $zone" >&2
+        echo "tpu_vm.sh: $name stands, and costs; $delete_it" >&2
     fi
     exit "$code"
 }
@@ -181,6 +198,7 @@ case ${1:---help} in
         verb=$1 name=${2:-}
         [[ $name =~ ^[a-z][a-z0-9-]{0,60}$ ]] || fail "${name:-(none)}: a name is small letters, digits and -"
         read_options "${@:3}"
+        delete_it="launch/tpu_vm.sh delete $name --zone $zone"
         if [[ $verb == run ]]; then run; else need gcloud "get the Google Cloud SDK" && remove; fi
         ;;
     *) fail "$1: expected run or delete; see --help" ;;

@@ -35,8 +35,8 @@ ELSEWHERE = {
 """Launch scripts that a page may name without --dry-run: who runs them, or what they need."""
 
 
-def blocks(path: Path) -> list[tuple[str, str]]:
-    """The code blocks of a page: (language, text). An indented block has no language."""
+def parts(path: Path) -> list[tuple[str | None, str]]:
+    """A page: its code blocks as (language, text), indented ones without a language, other lines as (None, line)."""
     found, fence, lines = [], None, []
     for line in path.read_text(encoding="utf-8").splitlines():
         opened = re.match(r"\s*```(\w*)", line)
@@ -50,6 +50,25 @@ def blocks(path: Path) -> list[tuple[str, str]]:
             fence, lines = opened[1], []
         elif line.startswith("    ") and not line.lstrip().startswith(("-", "*", "|")):
             found.append(("", line.strip()))
+        else:
+            found.append((None, line))
+    return found
+
+
+def blocks(path: Path) -> list[tuple[str, str]]:
+    """The code blocks of a page: (language, text)."""
+    return [(language, text) for language, text in parts(path) if language is not None]
+
+
+def inline(prefix: str, table: bool) -> list[tuple[str, str]]:
+    """(page, line) of every command within a line that begins so and has words: in tables, or elsewhere."""
+    found = []
+    for page in PAGES:
+        for language, text in parts(page):
+            if language is None and text.startswith("|") == table:
+                lines = [line.removeprefix(".venv/bin/") for line in re.findall(r"`([^`]+)`", text)]
+                where = page.relative_to(ROOT).as_posix()
+                found += [(where, line) for line in lines if line.startswith(prefix) and " " in line.strip()]
     return found
 
 
@@ -66,7 +85,9 @@ def documented(prefix: str) -> list[tuple[str, str]]:
     return found
 
 
-TOOLRM = documented("toolrm ")
+TOOLRM = documented("toolrm ") + [each for each in inline("toolrm ", table=True) if "=" in each[1]]
+MENTIONED = inline("toolrm ", table=False) + [each for each in inline("toolrm ", table=True) if "=" not in each[1]]
+"""Commands in running text, which may leave out settings that a whole command needs."""
 SCRIPTS = documented("launch/")
 
 
@@ -134,7 +155,38 @@ def test_a_documented_script_runs_dry_or_is_run_elsewhere(page, line, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("page", "line"), documented("make "))
+def test_every_command_of_the_readmes_table_is_looked_at():
+    table = [line for page, line in TOOLRM if page == "README.md"]
+    assert "toolrm runs path=FOLDER" in table
+    assert len(table) > 12
+
+
+@pytest.mark.parametrize(("page", "line"), MENTIONED)
+def test_a_command_in_running_text_exists_with_its_settings(page, line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    # Of `a=x|y` the first is looked at; what stands in brackets may be left out.
+    name, words = words_of(re.sub(r"\|\w+|\[[^]]*\]", "", line))
+    assert name in cli.COMMANDS or name.startswith("-")
+    if name.startswith("-") or not words or "--help" in words:
+        return
+    command = importlib.import_module(f"toolrm_jax.commands.{cli.COMMANDS[name][0]}")
+    kinds = getattr(command, "CONFIGS", command.Config)
+    words = ["dry_run=true" if word == "--dry-run" else word for word in words if not word.endswith(ELLIPSIS)]
+    try:
+        settings.resolve(name, kinds, words, command.BASE)
+    except ConfigError as error:
+        if "is not given" not in str(error):
+            pytest.fail(str(error))
+
+
+@pytest.mark.parametrize(("page", "line"), inline("launch/", table=True) + inline("launch/", table=False))
+def test_a_script_in_running_text_exists_with_its_options(page, line):
+    script, *words = shlex.split(line)
+    text = (ROOT / script).read_text()
+    assert all(word in text for word in words if word.startswith("--"))
+
+
+@pytest.mark.parametrize(("page", "line"), documented("make ") + inline("make ", True) + inline("make ", False))
 def test_a_documented_target_is_in_the_makefile(page, line):
     targets = {word for word in shlex.split(line, comments=True)[1:] if "=" not in word and not word.startswith("-")}
     known = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

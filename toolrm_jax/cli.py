@@ -34,6 +34,7 @@ COMMANDS = {
     "eval build": ("eval_build", "build FC-RewardBench or TRBench-BFCL anew from recorded answers to BFCL"),
     "report": ("report", "lay evaluations side by side on one page"),
     "filter": ("filter", "score a training set and keep the best, a random draw, and all of it"),
+    "filter policies": ("filter_policies", "train a policy on each of these, and compare what they answer"),
     "score": ("score", "score the candidates of a JSON-lines file"),
     "export": ("export", "write a run's newest checkpoint as a Hugging Face folder"),
     "verify": ("verify", "compare an exported folder's scores in transformers, SGLang or vLLM with ours"),

@@ -18,21 +18,26 @@ MODEL = "TOOLRM_MODEL"
 """The environment variable with the model's folder: verl gives a reward function nothing but its own arguments."""
 
 
-def trl_reward(model: RewardModel, tools: str = "tools", unreadable: float | None = None) -> Callable[..., list[float]]:
+def trl_reward(
+    model: RewardModel, tools: str = "tools", messages: str = "messages", unreadable: float | None = None
+) -> Callable[..., list[float]]:
     """A reward function for TRL's GRPOTrainer and its kin (`reward_funcs=[trl_reward(model)]`).
 
-    tools: the data set's column with each prompt's tools, a list or its JSON text. Prompts are conversations, and
-    completions messages or texts; `<tool_call>` blocks of a text are read as calls.
+    tools, messages: the data set's columns with each prompt's tools and conversation, JSON texts or lists. TRL renders
+    a conversation without the data set's tools, so the prompt itself is a text in which they stand; only a prompt that
+    is a conversation needs no column `messages`. Completions are texts or messages; `<tool_call>` blocks of a text are
+    read as calls.
     unreadable: the reward of an answer whose calls cannot be read; None scores it as the text that it is.
     """
 
     def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
-        if tools not in columns:
-            raise ConfigError(
-                f"the data set has no column {tools!r}; add one with the tools of each prompt, or name it"
-            )
+        texts = any(isinstance(prompt, str) for prompt in prompts)
+        for name in (tools, messages) if texts else (tools,):
+            if name not in columns:
+                raise ConfigError(f"the data set has no column {name!r}; add each prompt's {name} as JSON, or name it")
         answers = [_answer(completion) for completion in completions]
-        scores = _by_context(model, [_tools(each) for each in columns[tools]], prompts, answers)
+        contexts = [_loaded(each) for each in columns[messages]] if messages in columns else prompts
+        scores = _by_context(model, [_tools(each) for each in columns[tools]], contexts, answers)
         if unreadable is None:
             return scores
         return [unreadable if _faulty(answer) else score for answer, score in zip(answers, scores)]
@@ -89,13 +94,9 @@ def _by_context(
     for place, context in enumerate(zip(tools, prompts)):
         places.setdefault(json.dumps(context, sort_keys=True), []).append(place)
     groups = list(places.values())
-    scored = model.score_all([(tools[g[0]], _messages(prompts[g[0]]), [answers[i] for i in g]) for g in groups])
+    scored = model.score_all([(tools[g[0]], prompts[g[0]], [answers[i] for i in g]) for g in groups])
     found = {place: score for group, scores in zip(groups, scored) for place, score in zip(group, scores)}
     return [found[place] for place in range(len(answers))]
-
-
-def _messages(prompt: Any) -> list[Mapping[str, Any]]:
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
 
 
 def _answer(completion: Any) -> Any:
@@ -114,14 +115,22 @@ def _faulty(answer: Any) -> bool:
 
 
 def _tools(value: Any) -> list[Any]:
-    found = _loaded(value)
-    return [{name: item for name, item in tool.items() if item is not None} for tool in found or ()]
+    return _loaded(value) or []
 
 
 def _loaded(value: Any) -> Any:
+    """A JSON text's value; of a list what was there before `datasets` gave every row the fields of all others."""
     if not isinstance(value, str):
-        return value
+        return _filled_taken_out(value)
     try:
         return json.loads(value)
     except ValueError as error:
         raise DataError(f"not JSON ({error}): {value[:60]!r}; give lists, or their JSON texts") from None
+
+
+def _filled_taken_out(value: Any) -> Any:
+    """The value without the fields of None at any depth, but a message's own empty content."""
+    if isinstance(value, Mapping):
+        kept = {name: item for name, item in value.items() if item is not None or name == "content"}
+        return {name: _filled_taken_out(item) for name, item in kept.items()}
+    return [_filled_taken_out(item) for item in value] if isinstance(value, list | tuple) else value

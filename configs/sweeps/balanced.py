@@ -3,8 +3,8 @@
 Command:   toolrm sweep sweep=balanced output=runs/balanced_sweep jobs=1 model.path=MODEL
 Needs:     data/balanced, from `toolrm prepare config=data/balanced output=data/balanced data.folder=FOLDER`
 Cost:      24 trainings; docs/recipes.md estimates one. `halving=STEP` stops the worse points early
-Follows:   Towards Agentic Tool-Use Reward Modeling (arXiv 2510.26167): its script has learning rate 4e-6, one epoch
-           and plain Bradley-Terry loss; the grid stands around these
+Follows:   Towards Agentic Tool-Use Reward Modeling (arXiv 2510.26167): its script has learning rate 4e-6, two
+           epochs and plain Bradley-Terry loss; the grid stands around these
 """
 
 from toolrm_jax.commands.sweep_points import Sweep

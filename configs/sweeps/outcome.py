@@ -2,7 +2,7 @@
 
 Command:   toolrm sweep sweep=outcome output=runs/outcome_sweep jobs=1 model.path=MODEL
 Needs:     the folder of public data sets, ~/.cache/toolrm-data (docs/preference_data.md)
-Cost:      16 points of two seeds each, after preparing four data sets; docs/recipes.md estimates one training
+Cost:      16 points of two seeds each, after preparing six data sets; docs/recipes.md estimates one training
 Follows:   Outcome Reward Models for Tool-Calling LLMs (arXiv 2509.11963), which names none of these values. All points
            are judged on the same groups: BFCL's non-live questions, with which this recipe's data share nothing
 """
@@ -10,11 +10,11 @@ Follows:   Outcome Reward Models for Tool-Calling LLMs (arXiv 2509.11963), which
 from toolrm_jax.commands.sweep_points import Sweep
 
 DATA = {
-    f"data/outcome_{wrong}_{'hidden' if obfuscated else 'plain'}": (f"wrong={wrong}", f"obfuscated={obfuscated}")
-    for obfuscated in (True, False)
+    f"data/outcome_{wrong}_{name}": (f"wrong={wrong}", f"obfuscated={share}")
+    for name, share in (("hidden", 1.0), ("half", 0.5), ("plain", 0.0))
     for wrong in (1, 3)
 }
-"""Folders by wrong answers of a task (K - 1), and by whether names are random in all of the data or in none."""
+"""Folders by wrong answers of a task (K - 1), and by the share of the groups whose names are random."""
 
 
 def config() -> Sweep:

@@ -247,3 +247,49 @@ def test_a_module_without_whole_functions_is_told(tmp_path, fails, text, says):
 def test_exactly_one_source_is_named(fails):
     assert "give one of openapi, mcp, functions; none is given" in fails("import-tools")
     assert "openapi and mcp is given" in fails("import-tools", "openapi=a", "mcp=b")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("[NO, SE]", ["NO", "SE"]),
+        ("[on, off, yes, no, y, n]", ["on", "off", "yes", "no", "y", "n"]),
+        ("{on: 1, off: 2}", {"on": 1, "off": 2}),
+        ("[2024-01-01, 12:30:45, 1_000]", ["2024-01-01", "12:30:45", "1_000"]),
+        ("[true, False, null, ~]", [True, False, None, None]),
+        ("[010, 0x1F, 0o17, -3, 1.5, 1e3, .5, 0.]", [10, 31, 15, -3, 1.5, 1000.0, 0.5, 0.0]),
+        ("['no', \"1\"]", ["no", "1"]),
+    ],
+)
+def test_yaml_means_what_version_1_2_says(written, meant):
+    from toolrm_jax.commands.import_tools_yaml import load_yaml
+
+    found = load_yaml(f"a: {written}")["a"]
+    assert found == meant
+    assert [type(value) for value in found] == [type(value) for value in meant]
+
+
+YAML = """
+openapi: 3.1.0
+paths:
+  /ships:
+    get:
+      operationId: ships
+      parameters:
+        - {name: country, in: query, schema: {type: string, enum: [NO, SE], default: NO}}
+        - {name: on, in: query, schema: {type: string, examples: [2024-01-01]}}
+"""
+
+
+def test_a_yaml_file_of_countries_switches_and_dates_is_what_it_says(tmp_path):
+    (tmp_path / "api.yaml").write_text(YAML)
+    properties = imported(tmp_path, openapi=tmp_path / "api.yaml")["ships"]["parameters"]["properties"]
+    assert properties["country"] == {"type": "string", "enum": ["NO", "SE"], "default": "NO"}
+    assert properties["on"] == {"type": "string", "examples": ["2024-01-01"]}
+
+
+def test_a_value_that_json_lacks_is_refused_in_one_line(tmp_path, fails):
+    (tmp_path / "api.yaml").write_text(YAML.replace("2024-01-01", "!!timestamp 2024-01-01"))
+    said = fails("import-tools", f"openapi={tmp_path / 'api.yaml'}", f"output={tmp_path / 'tools.json'}")
+    assert "not YAML" in said
+    assert not (tmp_path / "tools.json").exists()

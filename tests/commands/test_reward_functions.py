@@ -65,14 +65,43 @@ def test_verl_gives_prompts_by_extra_info_and_the_model_by_the_environment(finis
         verl_reward("s", CALL, None, {"tools": []})
 
 
-def test_a_data_set_without_tools_is_told(model):
+def test_a_data_set_without_tools_or_for_prompts_that_are_texts_without_messages_is_told(model, example):
     with pytest.raises(ConfigError, match="no column 'functions'"):
         trl_reward(model, tools="functions")(["a"], ["b"], tools=[[]])
+    with pytest.raises(ConfigError, match="no column 'talk'"):
+        trl_reward(model, messages="talk")(["a"], ["b"], tools=[[]], messages=[[]])
+
+
+def test_a_prompt_that_is_a_text_is_scored_by_its_columns_not_by_the_text(model, example):
+    tools, messages = example["tools"], example["messages"]
+    expected = model.score(tools, messages, [CALL, "No."])
+    columns = {"tools": [json.dumps(tools)] * 2, "messages": [json.dumps(messages)] * 2}
+    assert trl_reward(model)(["rendered"] * 2, [CALL, "No."], **columns) == pytest.approx(expected, abs=1e-5)
+
+
+def test_fields_that_a_data_set_fills_with_none_change_no_score(model, example, monkeypatch):
+    """`datasets` gives the rows of a column of lists one schema: each tool gets the parameters of all others."""
+    datasets = pytest.importorskip("datasets")
+    other = {"type": "object", "properties": {"where": {"type": "string", "enum": ["a"]}}, "required": ["where"]}
+    rows = [
+        {"tools": example["tools"], "messages": example["messages"]},
+        {
+            "tools": [{"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": other}}],
+            "messages": [{"role": "user", "content": "Look.", "name": "Ann"}],
+        },
+    ]
+    columns = datasets.Dataset.from_list(rows).to_dict()
+    assert columns["tools"] != [row["tools"] for row in rows]
+    seen = []
+    score_all = model.score_all
+    monkeypatch.setattr(model, "score_all", lambda questions: seen.append(questions) or score_all(questions))
+    trl_reward(model)(["rendered"] * 2, ["Yes.", "No."], **columns)
+    assert [question[:2] for question in seen[0]] == [(row["tools"], row["messages"]) for row in rows]
 
 
 @pytest.mark.slow
 def test_trls_grpo_trainer_learns_from_it(finished, example, model, tiny_model, tmp_path):
-    """Two steps on a tiny policy: the rewards that TRL logs are ours, and the policy's weights move."""
+    """Two steps on a tiny policy: it sees the tools, the rewards that TRL logs are ours, and its weights move."""
     datasets, trl = pytest.importorskip("datasets"), pytest.importorskip("trl")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -87,8 +116,19 @@ def test_trls_grpo_trainer_learns_from_it(finished, example, model, tiny_model, 
         given.append(ours(**columns))
         return given[-1]
 
-    prompts = [[{"role": "user", "content": f"Give me rain in Ulm for {days} days."}] for days in (3, 4, 5, 6)]
-    data = datasets.Dataset.from_list([{"prompt": p, "tools": json.dumps(example["tools"])} for p in prompts])
+    def row(tools, messages):  # as docs/using_scores.md has it
+        prompt = tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, tokenize=False)
+        return {"prompt": prompt, "tools": json.dumps(tools), "messages": json.dumps(messages)}
+
+    talks = [[{"role": "user", "content": f"Give me rain in Ulm for {days} days."}] for days in (3, 4, 5, 6)]
+    data = datasets.Dataset.from_list([row(example["tools"], talk) for talk in talks])
+    read, generate = [], policy.generate
+
+    def watched(*arguments, **named):
+        read.extend(tokenizer.batch_decode(named["input_ids"]))
+        return generate(*arguments, **named)
+
+    policy.generate = watched
     arguments = trl.GRPOConfig(
         output_dir=str(tmp_path),
         per_device_train_batch_size=4,
@@ -108,5 +148,8 @@ def test_trls_grpo_trainer_learns_from_it(finished, example, model, tiny_model, 
     trainer.train()
     logged = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
     assert len(given) == len(logged) == 2
+    names = [tool["function"]["name"] for tool in example["tools"]]
+    assert read
+    assert all(f'"name": "{name}"' in text for text in read for name in names)
     assert logged == pytest.approx([sum(rewards) / len(rewards) for rewards in given], abs=1e-4)
     assert not torch.equal(before, policy.model.layers[0].mlp.up_proj.weight)

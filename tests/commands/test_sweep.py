@@ -1,12 +1,17 @@
 """`toolrm sweep`, `sweep status` and `sweep best` as commands."""
 
+import fcntl
 import json
 import re
 import shlex
+import sys
+from pathlib import Path
 
 import pytest
 
 from toolrm_jax.cli import main
+from toolrm_jax.commands import settings, sweep
+from toolrm_jax.commands.sweep_plan import RUNS
 
 BASE = ("model.path=m", "data.train=t", "data.held_out=h")
 
@@ -88,6 +93,12 @@ def test_status_prints_runs_and_means_and_writes_one_page_that_fetches_nothing(t
     assert not re.search(r"(src|href)=|url\(|@import", page)
 
 
+def test_the_page_says_over_how_many_seeds_its_mean_is(tmp_path):
+    folder = made(tmp_path, {("3e-6", "0"): 0.8, ("3e-6", "1"): 0.9, ("3e-6", "2"): None})
+    assert main(["sweep", "status", f"path={folder}"]) == 0
+    assert "over 2 seeds" in (tmp_path / "sweep.html").read_text()
+
+
 def test_the_page_shows_values_as_text_not_as_markup(tmp_path):
     folder = made(tmp_path, {("<b>x</b>", "0"): 0.5, ("1e-6", "0"): 0.25})
     assert main(["sweep", "status", f"path={folder}"]) == 0
@@ -103,3 +114,70 @@ def test_a_sweep_without_an_end_has_no_best_and_its_page_says_so(tmp_path, fails
 
 def test_a_folder_that_holds_no_sweep_is_told(tmp_path, fails):
     assert "no record of a sweep" in fails("sweep", "status", f"path={tmp_path}")
+
+
+TRAINS = """
+import json, pathlib, sys
+folder, config = pathlib.Path(sys.argv[1]), sys.argv[2]
+folder.mkdir()
+(folder / "config.json").write_text(config)
+found = {"kind": "held_out", "step": 1, "correct": json.loads(config)["steps"]}
+(folder / "metrics.jsonl").write_text(json.dumps(found))
+(folder / "card.json").write_text("{}")
+"""
+
+
+@pytest.fixture
+def trained_at_once(tmp_path, monkeypatch):
+    """Trainings that write their config and are done; the metric is their number of steps."""
+
+    def command(plan):
+        folder = plan.path
+        return lambda run: [
+            *(sys.executable, "-c", TRAINS),
+            *(str(folder(RUNS, run.name)), json.dumps(settings.as_json(run.config))),
+        ]
+
+    monkeypatch.setattr(sweep, "local_command", command)
+    for side in ("t", "h"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "card.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+
+
+def rows_of(out):
+    return [line.split() for line in out.splitlines()]
+
+
+def test_a_finished_run_whose_settings_changed_is_trained_again_by_overwrite_and_no_other_is(
+    trained_at_once, capsys, fails
+):
+    assert main(["sweep", "output=s", "seed=0:2", "steps=3", *BASE]) == 0
+    assert ["seed=1", "done", "1", "3.0000", "3.0000"] in rows_of(capsys.readouterr().out)
+    assert "was begun with steps=3, now 4" in fails("sweep", "output=s", "seed=0:2", "steps=4", *BASE)
+    config = Path("s/runs/seed=0/config.json")
+    config.write_text(config.read_text().replace('"steps": 3', '"steps": 4'))  # as if it had been trained so before
+    assert main(["sweep", "output=s", "seed=0:2", "steps=4", "overwrite=true", *BASE]) == 0
+    out = capsys.readouterr().out
+    assert ["seed=1", "done", "1", "4.0000", "4.0000"] in rows_of(out)
+    assert "seed=0: started" not in out
+    assert sorted(path.name for path in Path("s/runs").iterdir()) == ["seed=0", "seed=1"]
+
+
+def test_overwrite_removes_nothing_while_a_run_with_the_old_settings_is_under_way(trained_at_once, fails):
+    assert main(["sweep", "output=s", "seed=0:2", "steps=3", *BASE]) == 0
+    with open("s/locks/seed=1", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = fails("sweep", "output=s", "seed=0:2", "steps=4", "overwrite=true", *BASE)
+    assert "seed=1: is under way with other settings" in said
+    assert all(Path(f"s/runs/seed={seed}/card.json").is_file() for seed in (0, 1))
+    assert "steps=3" in Path("s/sweep.json").read_text()
+
+
+def test_a_runs_job_on_a_cluster_has_another_name_once_its_settings_changed(tmp_path):
+    def name(*words):
+        plan = sweep.make_plan(tmp_path, [*BASE, "seed=0:2", *words], None, (), None, 0)
+        return sweep.job_name(plan, plan.runs[0])
+
+    assert name("steps=3") == name("steps=3") != name("steps=4")
+    assert name("steps=3") == name("steps=3", "mesh.fsdp=1")  # what may change while a run goes on

@@ -27,6 +27,18 @@ def fault(name: str) -> bool:
     return name in json.loads((HERE / "faults.json").read_text())
 
 
+def silent(program: str) -> bool:
+    """Whether a program gives no answer this time: file `silent.PROGRAM` says how many times yet."""
+    file = HERE / f"silent.{program}"
+    with file.open("a+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.seek(0)
+        left = int(held.read() or 0)
+        held.truncate(0)
+        held.write(str(max(0, left - 1)))
+    return left > 0
+
+
 def option(arguments: list[str], name: str, default: str = "") -> str:
     return next((word.partition("=")[2] for word in arguments if word.startswith(f"--{name}=")), default)
 
@@ -106,11 +118,16 @@ def queued_resource(verb: str, folder: Path, arguments: list[str]) -> int:
         for name in names:
             for number in range(HOSTS // len(names)):
                 (folder / name / str(number)).mkdir(parents=True)
-        write(states, "WAITING_FOR_RESOURCES PROVISIONING ACTIVE")
+        write(states, "WAITING_FOR_RESOURCES FAILED" if fault("fails") else "WAITING_FOR_RESOURCES PROVISIONING ACTIVE")
         return 0
+    if verb == "describe" and silent("gcloud"):
+        return refuse("ERROR: (gcloud.compute.tpus.queued-resources.describe) UNAVAILABLE: try again later")
     if (now := read(states)) is None:
         return refuse("ERROR: NOT_FOUND: Resource not found")
     if verb == "describe":
+        if "stateInitiator" in option(arguments, "format"):
+            print("SERVICE\tThe requested topology is not offered in this zone")
+            return 0
         first, _, rest = now.partition(" ")
         print(first)
         if rest:
@@ -189,6 +206,7 @@ def sbatch(arguments: list[str]) -> int:
 def slurm_controller(arguments: list[str]) -> int:
     folder = HERE / "jobs" / arguments[0]
     job = json.loads((folder / "job.json").read_text())
+    write(folder / "controller", str(os.getpid()))
     for start in range(20):
         (folder / "requeue").unlink(missing_ok=True)
         environment = os.environ | job["environment"] | {"SLURM_JOB_ID": arguments[0], "SLURM_NTASKS": job["nodes"]}
@@ -213,7 +231,11 @@ def srun(arguments: list[str]) -> int:
 
 
 def squeue(arguments: list[str]) -> int:
+    if silent("squeue"):
+        return refuse("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
     name, job = option(arguments, "name"), option(arguments, "job")
+    if job and (HERE / "jobs" / job / "forgotten").exists():
+        return refuse("slurm_load_jobs error: Invalid job id specified")
     for folder in sorted((HERE / "jobs").glob("*")):
         named = json.loads((folder / "job.json").read_text())["name"]
         if (folder / "alive").exists() and (named == name or folder.name == job):
@@ -231,12 +253,17 @@ def scontrol(arguments: list[str]) -> int:
 
 def kubectl(arguments: list[str]) -> int:
     match [word for word in arguments if not word.startswith("--")]:
-        case ["get", "crd", _]:
-            return refuse("Error from server (NotFound)") if fault("no jobset") else 0
         case ["get", "jobset", name]:
-            state = read(HERE / "jobsets" / name / "state")
-            print(state or "", end="")
-            return refuse("Error from server (NotFound)") if state is None else 0
+            if fault("no jobset"):
+                return refuse('error: the server doesn\'t have a resource type "jobset"')
+            if silent("kubectl"):
+                return refuse("Unable to connect to the server: net/http: TLS handshake timeout")
+            if (state := read(HERE / "jobsets" / name / "state")) is not None:
+                manifest = json.loads(read(HERE / "jobsets" / name / "manifest.json"))
+                print(f"{manifest['metadata']['annotations']['toolrm']}/{state}", end="")
+            elif "--ignore-not-found" not in arguments:
+                return refuse("Error from server (NotFound)")
+            return 0
         case ["apply"]:
             import yaml
 

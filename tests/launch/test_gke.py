@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 
 import pytest
 
@@ -71,11 +72,28 @@ def test_exit_code_75_starts_all_pods_again_whatever_the_restarts_allowed(tmp_pa
     assert [(cluster.state / f"jobsets/job/{pod}.log").read_text() for pod in (0, 1)] == ["went on\n"] * 2
 
 
-def test_another_code_ends_the_job(tmp_path):
+def applied(cluster):
+    return len([call for call in cluster.calls if "apply" in call])
+
+
+def test_another_code_ends_the_job_and_the_same_call_starts_it_anew(tmp_path):
     cluster = Cluster(tmp_path)
-    done = cluster.run("gke.sh", *words(*TPU, "--wait", payload="echo x >>starts.$JAX_PROCESS_ID; exit 3"))
+    payload = "echo x >>starts.$JAX_PROCESS_ID; [ -e mended ] || exit 3"
+    done = cluster.run("gke.sh", *words(*TPU, "--wait", payload=payload))
     assert (done.returncode, "job: Failed" in done.stderr) == (1, True)
     assert (cluster.bucket / "starts.0").read_text() == "x\n"
+    (cluster.bucket / "mended").touch()
+    done = cluster.run("gke.sh", *words(*TPU, "--wait", payload=payload))
+    assert (done.returncode, "job ended before (Failed)" in done.stderr) == (0, True)
+    assert (cluster.bucket / "starts.0").read_text() == "x\nx\n"
+
+
+def test_a_command_that_cannot_be_written_down_starts_nothing(tmp_path):
+    cluster = Cluster(tmp_path)
+    done = cluster.run("gke.sh", *words(*GPU, payload="echo a\necho b"))
+    assert done.returncode == 2
+    assert done.stderr == "gke.sh: the command holds a control character\n"
+    assert cluster.calls == []
 
 
 def test_a_cluster_without_job_sets_is_told_before_anything_is_started(tmp_path):
@@ -86,10 +104,70 @@ def test_a_cluster_without_job_sets_is_told_before_anything_is_started(tmp_path)
     assert not any("apply" in call for call in cluster.calls)
 
 
-def test_a_job_of_that_name_is_joined(tmp_path):
+UNTIL_LET = "until [ -e go ]; do sleep 0.1; done"
+
+
+def test_the_same_job_is_joined_while_it_is_under_way_and_another_of_its_name_is_refused(tmp_path):
+    cluster = Cluster(tmp_path)
+    assert cluster.run("gke.sh", *words(*GPU, payload=UNTIL_LET)).returncode == 0
+    for other in (words(*GPU), words(*GPU, "--grace", "7", payload=UNTIL_LET)):
+        refused = cluster.run("gke.sh", *other)
+        assert (refused.returncode, "is under way with another command or options" in refused.stderr) == (2, True)
+    joined = cluster.start("gke.sh", *words(*GPU, "--wait", payload=UNTIL_LET))
+    time.sleep(0.5)
+    (cluster.bucket / "go").touch()
+    _, error = joined.communicate(timeout=60)
+    assert (joined.returncode, "joining job" in error) == (0, True)
+    assert applied(cluster) == 1
+
+
+def test_a_job_that_has_completed_is_done_unless_it_is_another_or_is_wanted_again(tmp_path):
     cluster = Cluster(tmp_path)
     for _ in range(2):
         assert cluster.run("gke.sh", *words(*GPU, "--wait")).returncode == 0
-    assert len([call for call in cluster.calls if "apply" in call]) == 1
+    assert applied(cluster) == 1
+    assert cluster.run("gke.sh", *words(*GPU, "--wait", "--again")).returncode == 0
+    assert cluster.run("gke.sh", *words(*GPU, "--wait", payload="true")).returncode == 0
+    assert applied(cluster) == 3
     assert cluster.run("gke.sh", "delete", "job").returncode == 0
     assert not (cluster.state / "jobsets/job").exists()
+
+
+def test_a_look_that_gets_no_answer_ends_no_wait_and_starts_nothing(tmp_path):
+    cluster = Cluster(tmp_path)
+    cluster.falls_silent("kubectl", 1)
+    refused = cluster.run("gke.sh", *words(*GPU))
+    assert (refused.returncode, applied(cluster)) == (2, 0)
+    assert "TLS handshake timeout\ngke.sh: the cluster is not reached" in refused.stderr
+    assert cluster.run("gke.sh", *words(*GPU, payload=UNTIL_LET)).returncode == 0
+    waiting = cluster.start("gke.sh", *words(*GPU, "--wait", payload=UNTIL_LET))
+    time.sleep(0.5)
+    cluster.falls_silent("kubectl", 3)
+    time.sleep(1)
+    (cluster.bucket / "go").touch()
+    _, error = waiting.communicate(timeout=60)
+    assert (waiting.returncode, error.count("TLS handshake timeout")) == (0, 3)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_stays_silent_is_told_and_the_job_may_be_under_way(tmp_path):
+    cluster = Cluster(tmp_path)
+    assert cluster.run("gke.sh", *words(*GPU, payload=UNTIL_LET)).returncode == 0
+    waiting = cluster.start("gke.sh", *words(*GPU, "--wait", payload=UNTIL_LET), TOOLRM_POLL="0.02")
+    time.sleep(0.5)
+    cluster.falls_silent("kubectl", 1000)
+    _, error = waiting.communicate(timeout=120)
+    (cluster.bucket / "go").touch()
+    assert waiting.returncode == 2
+    assert "the cluster does not answer; job may be under way" in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [("flat bucket", "gs://b: has no hierarchical namespace"), ("read only", "gs://b: cannot be written")],
+)
+def test_a_bucket_that_checkpoints_cannot_rest_on_is_told_before_anything_is_started(tmp_path, fault, says):
+    cluster = Cluster(tmp_path, fault)
+    done = cluster.run("gke.sh", *words(*GPU))
+    assert (done.returncode, applied(cluster)) == (2, 0)
+    assert done.stderr.splitlines()[-1].startswith(f"gke.sh: {says}")

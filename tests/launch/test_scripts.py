@@ -15,6 +15,7 @@ from tests.launch.cluster import LAUNCH
 SCRIPTS = sorted(LAUNCH.glob("*.sh"))
 TPU = "tpu_vm.sh run a --zone z --type v6e-16 --bucket gs://b"
 GKE = "gke.sh run a --image i --bucket b --gpu nvidia-l4"
+PAPER = "paper.sh --recipe outcome --model m --data d --output o"
 DRY = {
     f"{TPU} --slices 2 --dry-run -- toolrm train": "gcloud compute tpus queued-resources create a --node-count=2",
     f"{GKE} --dry-run -- toolrm train": "kubectl --namespace=default apply",
@@ -34,7 +35,22 @@ def on_a_bare_machine(folder, line):
     tools, work = folder / "tools", folder / "work"
     tools.mkdir()
     work.mkdir()
-    for name in ("bash", "sed", "grep", "tail", "head", "find", "sort", "cut", "dirname", "mktemp", "cat", "rm", "id"):
+    for name in (
+        "bash",
+        "sed",
+        "grep",
+        "tail",
+        "head",
+        "find",
+        "sort",
+        "cut",
+        "dirname",
+        "mktemp",
+        "cat",
+        "rm",
+        "id",
+        "cksum",
+    ):
         (tools / name).symlink_to(shutil.which(name))
     return subprocess.run(
         [shutil.which("bash"), LAUNCH / script, *words],
@@ -99,6 +115,9 @@ def test_help_says_what_a_script_needs_and_costs(script):
         ("one_host.sh --accelerator npu -- x", "expected cpu, gpu or tpu"),
         ("paper.sh --recipe third --model m --data d --output o", "--recipe third: expected balanced or outcome"),
         ("paper.sh --recipe outcome --model m --output o", "--data is not given"),
+        (f"{PAPER} --with", "--with wants a value"),
+        (f"{PAPER} --with-one", "--with-one wants a value"),
+        (f"{PAPER} --on gke", "--with: gke.sh: give --tpu KIND or --gpu KIND"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_code_2(line, says):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+
+import pytest
 
 from tests.launch.cluster import STOPS_ONCE, Cluster
 
@@ -51,7 +55,59 @@ def test_a_job_of_that_name_is_joined_not_submitted_twice(tmp_path):
     assert [call[0] for call in cluster.calls].count("sbatch") == 1
 
 
-def test_a_job_that_is_gone_without_an_end_is_no_success(tmp_path):
+ENDLESS = "touch up.$SLURM_PROCID; until [ -e go ]; do sleep 0.1; done"
+
+
+def waiting_for_a_job(cluster, payload, **environment):
+    """slurm.sh waiting for a job that runs on both nodes."""
+    process = cluster.start("slurm.sh", *words("--wait", payload=payload), **environment)
+    while not all((cluster.work / f"up.{node}").exists() for node in (0, 1)):
+        assert process.poll() is None
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_job_that_is_gone_without_an_end_is_no_success(tmp_path, forgotten):
     cluster = Cluster(tmp_path)
-    done = cluster.run("slurm.sh", *words("--wait", payload="kill -9 $PPID; sleep 1"))
-    assert done.returncode != 0
+    process = waiting_for_a_job(cluster, ENDLESS)
+    job = cluster.state / "jobs/1001"
+    os.kill(int((job / "controller").read_text()), signal.SIGKILL)  # its node is lost, and with it the batch script
+    if forgotten:
+        (job / "forgotten").touch()  # squeue no longer knows such a number
+    (job / "alive").unlink()
+    _, error = process.communicate(timeout=30)
+    (cluster.work / "go").touch()
+    assert process.returncode == 2
+    assert "slurm.sh: job 1001 (run) is gone without having ended: cancelled, or its node lost" in error
+
+
+def test_a_queue_that_does_not_answer_for_a_while_ends_no_wait(tmp_path):
+    cluster = Cluster(tmp_path)
+    process = waiting_for_a_job(cluster, f"{ENDLESS}; exit 4")
+    cluster.falls_silent("squeue", 3)
+    time.sleep(1)
+    (cluster.work / "go").touch()
+    _, error = process.communicate(timeout=30)
+    assert (process.returncode, error.count("Unable to contact slurm controller")) == (4, 3)
+
+
+@pytest.mark.slow
+def test_a_queue_that_stays_silent_is_told_and_the_job_may_be_under_way(tmp_path):
+    cluster = Cluster(tmp_path)
+    process = waiting_for_a_job(cluster, ENDLESS, TOOLRM_POLL="0.02")
+    cluster.falls_silent("squeue", 1000)
+    _, error = process.communicate(timeout=120)
+    (cluster.work / "go").touch()
+    assert process.returncode == 2
+    assert "the queue does not answer; job 1001 (run) may be under way" in error.splitlines()[-1]
+
+
+def test_nothing_is_submitted_while_the_queue_does_not_answer(tmp_path):
+    cluster = Cluster(tmp_path)
+    cluster.falls_silent("squeue", 1)
+    done = cluster.run("slurm.sh", *words())
+    assert done.returncode == 2
+    assert "Unable to contact slurm controller" in done.stderr
+    assert "so nothing is submitted" in done.stderr.splitlines()[-1]
+    assert "sbatch" not in [call[0] for call in cluster.calls]

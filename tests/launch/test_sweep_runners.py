@@ -9,6 +9,7 @@ from tests.launch.cluster import LAUNCH, Cluster
 
 TRAINS = """#!/bin/sh
 for word in "$@"; do case $word in output=*) folder=${word#output=} ;; esac; done
+case $folder in *seed=0) [ ! -e broken ] || exit 3 ;; esac
 mkdir -p "$folder" && echo "$@" >>"$folder/words" && echo '{}' >"$folder/card.json"
 """
 OPTIONS = {"slurm": "--gpus 0 --logs logs", "jobset": "--image i --bucket b --gpu nvidia-l4 --gpus 1"}
@@ -24,7 +25,7 @@ def sweep(cluster, runner, *more):
     program = cluster.programs / "toolrm"
     program.write_text(TRAINS)
     program.chmod(0o755)
-    words = ("seed=0:2", "model.path=m", "data.train=t", "data.held_out=h", "output=out", "jobs=2", *more)
+    words = ("seed=0:2", "model.path=m", "data.train=t", "data.held_out=h", "output=out", *(more or ("jobs=2",)))
     runner_words = (f"runner={runner}", f"launch={LAUNCH}", f"options={OPTIONS[runner]}")
     command = [sys.executable, "-W", "ignore", "-m", "toolrm_jax", "sweep", *runner_words, *words]
     done = subprocess.run(
@@ -45,22 +46,18 @@ def test_each_run_is_a_job_of_its_own_and_a_second_call_submits_none(tmp_path, r
     assert len([call for call in cluster.calls if call[0] == "sbatch" or "apply" in call]) == 2
 
 
-def test_a_job_that_fails_is_shown_and_the_others_end(tmp_path):
+@pytest.mark.parametrize(("runner", "code"), [("slurm", 3), ("jobset", 1)])
+def test_a_job_that_fails_is_shown_the_others_end_and_the_next_call_tries_it_again(tmp_path, runner, code):
     cluster = Cluster(tmp_path)
-    folder, done = sweep(cluster, "slurm", "model.path=broken", "seed=0:2")
-    assert done.returncode == 0
-    (folder / "runs/seed=0/card.json").unlink()
-    (cluster.programs / "toolrm").write_text("#!/bin/sh\nexit 3\n")
-    command = ["toolrm_jax", "sweep", "runner=slurm", f"launch={LAUNCH}", f"options={OPTIONS['slurm']}"]
-    words = ("seed=0:2", "model.path=broken", "data.train=t", "data.held_out=h", "output=out")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", *command, *words],
-        cwd=cluster.work,
-        env=cluster.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    broken = (cluster.bucket if runner == "jobset" else cluster.work) / "broken"
+    broken.touch()
+    folder, done = sweep(cluster, runner, "jobs=1")
     assert done.returncode == 1
-    assert "seed=0: failed (code 3)" in done.stdout
+    assert f"seed=0: failed (code {code})" in done.stdout
+    assert "seed=1: done" in done.stdout
+    assert not (folder / "runs/seed=0").exists()
+    broken.unlink()
+    done = sweep(cluster, runner, "jobs=1")[1]
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "seed=0: done" in done.stdout
+    assert (folder / "runs/seed=1/words").read_text().count("\n") == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.launch.cluster import STOPS_ONCE, Cluster
@@ -61,6 +63,67 @@ def test_a_suspended_request_is_deleted_and_made_again(tmp_path):
     (cluster.state / "slices/pod/states").write_text("SUSPENDING SUSPENDED")
     assert cluster.run("tpu_vm.sh", *words(cluster)).returncode == 0
     assert cluster.verbs()[5:] == ["delete", "create", "scp", "install", "start", "follow"]
+
+
+def test_a_request_that_has_failed_is_told_with_its_reason_and_not_made_again(tmp_path):
+    cluster = Cluster(tmp_path, "fails")
+    done = cluster.run("tpu_vm.sh", *words(cluster))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "tpu_vm.sh: pod is FAILED: SERVICE\tThe requested topology is not offered in this zone; "
+        "mend it, then launch/tpu_vm.sh delete pod --zone z"
+    )
+    assert cluster.verbs() == ["create"]
+
+
+def test_no_answer_is_not_taken_for_a_slice_that_is_gone(tmp_path):
+    cluster = Cluster(tmp_path)
+    assert cluster.run("tpu_vm.sh", *words(cluster)).returncode == 0
+    cluster.falls_silent("gcloud", 3)
+    done = cluster.run("tpu_vm.sh", *words(cluster))
+    assert (done.returncode, done.stderr.count("UNAVAILABLE")) == (0, 3)
+    assert cluster.verbs().count("create") == 1
+
+
+@pytest.mark.slow
+def test_where_there_is_no_answer_for_long_the_slice_may_stand_and_cost(tmp_path):
+    cluster = Cluster(tmp_path)
+    cluster.falls_silent("gcloud", 1000)
+    done = cluster.run("tpu_vm.sh", *words(cluster), TOOLRM_POLL="0.02")
+    assert done.returncode == 2
+    assert "pod: gcloud does not answer; the slice may stand, and cost" in done.stderr.splitlines()[-1]
+
+
+def test_a_run_under_way_is_followed_and_a_newer_wheel_waits_until_it_has_ended(tmp_path):
+    cluster = Cluster(tmp_path)
+    payload = "until [ -e go ]; do sleep 0.1; done; echo ended"
+    first = cluster.start("tpu_vm.sh", *words(cluster, payload=payload))
+    while "follow" not in cluster.verbs():
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.kill()
+    cluster.wheel.write_bytes(b"another wheel")
+    second = cluster.start("tpu_vm.sh", *words(cluster, payload=payload))
+    while cluster.verbs().count("follow") < 2 and second.poll() is None:
+        time.sleep(0.05)
+    (cluster.bucket / "go").touch()
+    out, error = second.communicate(timeout=60)
+    assert (second.returncode, out) == (0, "ended\n")
+    assert error.count("what is under way runs on with its own wheel") == 2
+    made = [call for call in cluster.calls if call[:4] == ["python3", "-m", "uv", "venv"]]
+    assert len(made) == 2
+    assert cluster.run("tpu_vm.sh", *words(cluster)).returncode == 0
+    assert len([call for call in cluster.calls if call[:4] == ["python3", "-m", "uv", "venv"]]) == 4
+
+
+def test_a_bucket_that_the_slices_own_account_may_not_write_is_told_before_the_command_starts(tmp_path):
+    cluster = Cluster(tmp_path)
+    (cluster.programs / "touch").write_text("#!/bin/sh\nexit 1\n")
+    (cluster.programs / "touch").chmod(0o755)
+    done = cluster.run("tpu_vm.sh", *words(cluster))
+    assert done.returncode == 2
+    assert "gs://b cannot be written with the right of the slice's service account" in done.stderr
+    assert "start" not in cluster.verbs()
 
 
 def test_a_command_that_fails_is_not_started_again_and_its_code_is_the_scripts(tmp_path):

@@ -51,9 +51,9 @@ def read_document(path: Path) -> dict[str, Any]:
         if text.lstrip().startswith("{"):
             found = json.loads(text)
         else:
-            import yaml
+            from toolrm_jax.commands.import_tools_yaml import load_yaml
 
-            found = yaml.safe_load(text)
+            found = load_yaml(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); mend it") from None
     except Exception as error:  # YAML's own errors; the module is not imported where the file is JSON

@@ -15,6 +15,7 @@ is shown with its last lines and does not stop the others. `toolrm sweep status 
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -27,12 +28,15 @@ from typing import Any, Literal
 import chz
 
 from toolrm_jax.commands import settings
+from toolrm_jax.commands.sweep_devices import shares
 from toolrm_jax.commands.sweep_halving import run_halving, rungs
 from toolrm_jax.commands.sweep_plan import RUNS, Plan, Run, changed_runs, check_data, make_plan, save_plan
 from toolrm_jax.commands.sweep_points import Sweep
-from toolrm_jax.commands.sweep_runs import Command, Pool, local_command
+from toolrm_jax.commands.sweep_runs import Command, Pool, local_command, remove_changed
 from toolrm_jax.commands.sweep_table import read_found, table
 from toolrm_jax.errors import ConfigError
+from toolrm_jax.files import json_hash
+from toolrm_jax.train.config import MAY_CHANGE
 from toolrm_jax.train.signals import STOPPED
 
 BASE = None
@@ -51,7 +55,7 @@ class Config:
     draws: int | None = None  # so many random points in place of the grid
     draw_seed: int = 0  # of the random points
     runner: Literal["local", "slurm", "jobset", "print"] = "local"  # print: the commands alone
-    jobs: int = 1  # runs at a time
+    jobs: int = 1  # runs at a time; this machine's GPUs are shared out among them
     metric: str = "correct"  # of the held-out groups
     halving: int | None = None  # the step at which the worse points stop for the first time
     keep: int = 3  # of points at such a step, one in so many goes on
@@ -77,7 +81,7 @@ def run(config: Config, overwrite: bool = False) -> int:
         Path(config.output), config.train, _load(config.sweep), config.points, config.draws, config.draw_seed
     )
     steps = rungs(plan, config.halving, config.keep) if config.halving is not None else []
-    command = _command(config, plan, list(changed_runs(plan)) if overwrite else [])
+    command = _command(config, plan, overwrite)
     if config.runner == "print":
         for words in plan.before:
             print(shlex.join(["toolrm", *words]))
@@ -85,13 +89,16 @@ def run(config: Config, overwrite: bool = False) -> int:
             print(shlex.join(command(each)))
         return 0
     check_data(plan)
+    parts = shares(config.jobs, os.environ) if config.runner == "local" else ()
+    if overwrite:
+        remove_changed(plan)
     save_plan(plan, config.metric, overwrite)
     for words in plan.before:
         print(shlex.join(["toolrm", *words]), flush=True)
         code = subprocess.run([sys.executable, "-m", "toolrm_jax", *words], check=False).returncode
         if code:
             return code
-    pool = Pool(plan, command, config.jobs, lambda line: print(line, flush=True))
+    pool = Pool(plan, command, config.jobs, lambda line: print(line, flush=True), parts)
     ended = run_halving(pool, plan, steps, config.keep, config.metric) if steps else pool.run(plan.runs)
     print("\n".join(["", *table(read_found(plan.folder))]))
     if not ended:
@@ -110,28 +117,33 @@ def _load(name: str | None) -> Sweep | None:
         raise ConfigError(f"sweep={str(error).removeprefix('config=')}") from None
 
 
-def _command(config: Config, plan: Plan, changed: list[str]) -> Command:
+def _command(config: Config, plan: Plan, overwrite: bool) -> Command:
     if config.runner == "local":
-        return local_command(plan, changed)
+        return local_command(plan)
 
     def train(run: Run) -> list[str]:
-        again = ["overwrite=true"] if run.name in changed else []
-        return ["toolrm", "train", *run.words, f"output={plan.path(RUNS, run.name)}", *again]
+        return ["toolrm", "train", *run.words, f"output={plan.path(RUNS, run.name)}"]
 
     if config.runner == "print":
-        return train
+        changed = changed_runs(plan) if overwrite else {}
+        return lambda run: [*train(run), *(["overwrite=true"] if run.name in changed else [])]
     if config.halving is not None:
         raise ConfigError(f"halving={config.halving}: needs runner=local, where a run can be told to stop at a step")
     script = Path(config.launch) / SCRIPTS[config.runner]
     if not script.is_file():
         raise ConfigError(f"launch={config.launch}: has no {script.name}; give the repository's folder launch")
     before = ["--name"] if config.runner == "slurm" else ["run"]
-    options = shlex.split(config.options)
+    # A job that has completed without the run being done here is no end of it.
+    options = [*shlex.split(config.options), *(["--again"] if config.runner == "jobset" else [])]
     return lambda run: [str(script), *before, job_name(plan, run), *options, "--wait", "--", *train(run)]
 
 
 def job_name(plan: Plan, run: Run) -> str:
-    """A name of small letters, digits and - for a cluster: the same for the same run of the same folder."""
+    """A name of small letters, digits and - for a cluster: the same for the same run of the same folder.
+
+    Not for one with other settings: its job may be in the queue yet, and would be joined as if it were this one.
+    """
     words = re.sub(r"[^a-z0-9]+", "-", f"{plan.folder.name}-{run.name}".lower()).strip("-")
-    mark = sha256(f"{plan.folder}\0{run.name}".encode()).hexdigest()[:6]
+    made_from = json_hash(settings.as_json(run.config, *MAY_CHANGE))
+    mark = sha256(f"{plan.folder}\0{run.name}\0{made_from}".encode()).hexdigest()[:6]
     return f"s{words[:30].rstrip('-')}-{mark}" if not words[:1].isalpha() else f"{words[:30].rstrip('-')}-{mark}"

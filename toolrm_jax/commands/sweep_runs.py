@@ -10,14 +10,17 @@ import dataclasses
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from toolrm_jax.commands.sweep_plan import FAILED, LOCKS, LOGS, RUNS, Plan, Run
+from toolrm_jax.commands.sweep_devices import meet
+from toolrm_jax.commands.sweep_plan import FAILED, LOCKS, LOGS, RUNS, Plan, Run, changed_runs
+from toolrm_jax.errors import ConfigError
 from toolrm_jax.files import write_file
 from toolrm_jax.train.signals import STOPPED, stop_requests
 
@@ -32,30 +35,83 @@ Value = Callable[[Path, int], float | None]
 
 @dataclasses.dataclass(slots=True)
 class Process:
-    """A run under way; `asked`: it was told to stop."""
+    """A run under way; `share`: which of the pool's shares of the machine it has; `asked`: it was told to stop."""
 
     run: Run
     process: subprocess.Popen[bytes]
     starts: int
+    share: int
     asked: bool = False
 
 
-def local_command(plan: Plan, changed: Sequence[str] = ()) -> Command:
-    """An ordinary `toolrm train` on this machine; a run in `changed` replaces what is there."""
+def local_command(plan: Plan) -> Command:
+    """An ordinary `toolrm train` on this machine."""
 
     def command(run: Run) -> list[str]:
-        again = ["overwrite=true"] if run.name in changed else []
-        output = f"output={plan.path(RUNS, run.name)}"
-        return [sys.executable, "-m", "toolrm_jax", "train", *run.words, output, *again]
+        return [sys.executable, "-m", "toolrm_jax", "train", *run.words, f"output={plan.path(RUNS, run.name)}"]
 
     return command
 
 
-class Pool:
-    """Runs the runs of a plan, `jobs` at a time."""
+def share_of(plan: Plan, name: str) -> dict[str, str]:
+    """What a run under way got of the machine, as environment variables, by its lock; nothing of one that is not."""
+    lock = hold(plan, name)
+    if lock is None:
+        return json.loads(plan.path(LOCKS, name).read_text() or "{}")
+    os.close(lock)
+    return {}
 
-    def __init__(self, plan: Plan, command: Command, jobs: int, say: Callable[[str], None] = print) -> None:
+
+def hold(plan: Plan, name: str) -> int | None:
+    """The run's lock as a file descriptor, to be closed; None while a process of the run has it."""
+    lock = os.open(plan.path(LOCKS, name), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def remove_changed(plan: Plan) -> None:
+    """Remove the runs that are there with other settings than the plan's, and why they failed if they did.
+
+    Before the plan is saved: else what they found would stand in the tables under the new settings. Raises ConfigError,
+    with nothing removed, where one is under way.
+    """
+    changed, held = list(changed_runs(plan)), []
+    if changed:
+        (plan.folder / LOCKS).mkdir(exist_ok=True)
+    try:
+        for name in changed:
+            lock = hold(plan, name)
+            if lock is None:
+                raise ConfigError(f"{plan.path(RUNS, name)}: is under way with other settings; stop it first")
+            held.append(lock)
+        for name in changed:
+            retired = plan.path(RUNS, f".{name}.retired")
+            shutil.rmtree(retired, ignore_errors=True)
+            plan.path(RUNS, name).rename(retired)
+            plan.path(FAILED, name).unlink(missing_ok=True)
+            shutil.rmtree(retired)
+    finally:
+        for lock in held:
+            os.close(lock)
+
+
+class Pool:
+    """Runs the runs of a plan, `jobs` at a time. `shares`: for each what its environment gets, such as its GPUs."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        command: Command,
+        jobs: int,
+        say: Callable[[str], None] = print,
+        shares: Sequence[Mapping[str, str]] = (),
+    ) -> None:
         self.plan, self.command, self.jobs, self.say = plan, command, jobs, say
+        self.shares = [dict(share) for share in shares] or [{} for _ in range(jobs)]
         self.failed: dict[str, int] = {}
         self.told: set[str] = set()
         for kind in (RUNS, LOGS, LOCKS, FAILED):
@@ -68,7 +124,10 @@ class Pool:
         with stop_requests() as stop:
             while waiting or active:
                 while waiting and len(active) < self.jobs and not stop.asked:
-                    started = self._start(waiting[0], 1)
+                    share = self._free_share(active)
+                    if share is None:  # what is free belongs to runs that outlived a killed sweep
+                        break
+                    started = self._start(waiting[0], 1, share)
                     if started is None:  # it lives already: another may be free meanwhile
                         waiting.append(waiting.pop(0))
                         break
@@ -86,21 +145,35 @@ class Pool:
             return True
         return until is not None and value is not None and value(self.plan.path(RUNS, run.name), until) is not None
 
-    def _start(self, run: Run, starts: int) -> Process | None:
+    def _free_share(self, active: Sequence[Process]) -> int | None:
+        free = set(range(self.jobs)) - {one.share for one in active}
+        if any(self.shares):
+            ours = {one.run.name for one in active}
+            for run in self.plan.runs:
+                if run.name not in ours and (taken := share_of(self.plan, run.name)):
+                    self._tell(run)
+                    free = {share for share in free if not meet(self.shares[share], taken)}
+        return min(free, default=None)
+
+    def _tell(self, run: Run) -> None:
+        if run.name not in self.told:
+            self.told.add(run.name)
+            self.say(f"{run.name}: is under way since before; waiting for it")
+
+    def _start(self, run: Run, starts: int, share: int) -> Process | None:
         """The run's process, which holds the run's lock from here on; None while another holds it."""
-        lock = os.open(self.plan.path(LOCKS, run.name), os.O_RDWR | os.O_CREAT, 0o644)
+        lock = hold(self.plan, run.name)
+        if lock is None:
+            self._tell(run)
+            return None
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if run.name not in self.told:
-                    self.told.add(run.name)
-                    self.say(f"{run.name}: is under way since before; waiting for it")
-                return None
             self.plan.path(FAILED, run.name).unlink(missing_ok=True)
+            os.truncate(lock, 0)
+            os.write(lock, json.dumps(self.shares[share]).encode())
             with self.plan.path(LOGS, run.name).open("ab") as log:
                 process = subprocess.Popen(
                     self.command(run),
+                    env=os.environ | self.shares[share],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -111,7 +184,7 @@ class Pool:
             os.close(lock)
         if starts == 1:
             self.say(f"{run.name}: started")
-        return Process(run, process, starts)
+        return Process(run, process, starts, share)
 
     def _look(self, one: Process, until: int | None, value: Value | None, stopping: bool) -> Process | None:
         """The process, if it is still under way; else what became of it is told and written down."""
@@ -128,7 +201,7 @@ class Pool:
         elif one.asked:
             self.say(f"{run.name}: stopped{'' if stopping else f' at step {until}'}")
         elif code == STOPPED and one.starts < RESTARTS:
-            return self._start(run, one.starts + 1)
+            return self._start(run, one.starts + 1, one.share)
         else:
             lines = last_lines(self.plan.path(LOGS, run.name))
             if code == 0:

@@ -61,7 +61,7 @@ class Found:
 
 def lower_is_better(metric: str) -> bool:
     """Whether less of a metric is better."""
-    from toolrm_jax.train.checkpoints import LOWER_IS_BETTER
+    from toolrm_jax.train.best import LOWER_IS_BETTER
 
     return metric in LOWER_IS_BETTER
 
