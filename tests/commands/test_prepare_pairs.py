@@ -196,6 +196,12 @@ def test_what_is_done_is_not_done_again(sgd, tmp_path, monkeypatch):
     assert len(made) == len(set(made))
 
 
+def test_what_another_drawing_held_out_is_gone_where_nothing_is_held_out(sgd, tmp_path):
+    for more in ([], ["held_out=0", "overwrite=true"]):
+        assert main(words("balanced", sgd, tmp_path / "out", *more)) == 0
+        assert (tmp_path / "out" / "held_out").exists() == (not more)
+
+
 def _stop_at(made, some, real, count):
     if len(made) == count:
         raise Stopped
@@ -305,7 +311,9 @@ def test_what_is_written_names_neither_its_folder_nor_how_many_workers_wrote_it(
         (["data.makers=mine"], "say permissive, open, all"),
         (["data.shared=word"], "unknown kind of contamination 'word'"),
         (["data.similarity=2.0"], "similarity=2.0"),
-        (["pairs=0"], "pairs=0"),
+        (["pairs=0"], "pairs=0: give at least 1"),
+        (["pairs=6"], "held_out=6: is a part of pairs=6; give 0 to 5"),
+        (["held_out=-1"], "held_out=-1: is a part of pairs=60"),
         (["mistakes=0"], "mistakes=0: give at least 1"),
         (["run.workers=0"], "workers=0"),
         (["mix=1,2,3"], "unknown setting 'mix'"),

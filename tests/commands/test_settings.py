@@ -140,6 +140,17 @@ def test_a_saved_config_is_read_back_and_differences_are_found(tmp_path):
     assert settings.saved_difference(other, tmp_path, "output", "inner.rate") is None
 
 
+def test_a_setting_that_an_older_version_did_not_have_stands_at_its_default(tmp_path):
+    config = Outer(limit=3, inner=Inner())
+    older = settings.as_json(config, "inner.rate")
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    assert settings.saved_difference(config, tmp_path) is None
+    other = chz.replace(config, inner=Inner(rate=9.0))
+    assert settings.saved_difference(other, tmp_path) == ("inner.rate", "0.5", "9.0")
+    (tmp_path / "config.json").write_text(json.dumps(older | {"gone": 1}))
+    assert settings.saved_difference(config, tmp_path) == ("gone", "1", "absent")
+
+
 @pytest.mark.parametrize("name", ["quickstart", "qwen2p5_coder_0p5b", "qwen3_0p6b"])
 def test_every_named_config_loads_and_leaves_its_paths_to_the_command(name):
     from toolrm_jax.commands import quickstart

@@ -35,6 +35,7 @@ def four_gpus(tmp_path, monkeypatch):
         (3, {}, [{VISIBLE: "0"}, {VISIBLE: "1"}, {VISIBLE: "2"}]),
         (2, {VISIBLE: "1, GPU-3"}, [{VISIBLE: "1"}, {VISIBLE: "GPU-3"}]),
         (2, {VISIBLE: ""}, [{}, {}]),
+        (2, {VISIBLE: "-1"}, [{}, {}]),
         (9, {"JAX_PLATFORMS": "cpu"}, [{}] * 9),
     ],
 )

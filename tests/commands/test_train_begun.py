@@ -16,6 +16,9 @@ from toolrm_jax.commands import train as command
 from toolrm_jax.commands.trained import open_run, run_config
 from toolrm_jax.errors import ConfigError, ModelError
 from toolrm_jax.parallel import hosts
+from toolrm_jax.train.config import DataConfig, ModelConfig, TrainConfig
+from toolrm_jax.train.head_fit import HeadFit
+from toolrm_jax.train.loss import LossWeights
 from toolrm_jax.train.run_folder import saved_steps
 
 
@@ -94,6 +97,23 @@ def test_a_folder_is_removed_by_the_first_process_alone_once_all_have_joined(run
     assert not list(tmp_path.glob(".*")), "nothing is left of it"
 
 
+@pytest.mark.parametrize(
+    ("head", "changes", "told"),
+    [
+        ("score.weight", {}, True),
+        ("score.weight", {"head_fit": HeadFit(steps=2)}, False),
+        ("score.weight", {"task": "sft"}, False),
+        ("lm_head.weight", {"loss": LossWeights()}, False),
+        ("lm_head.weight", {"loss": LossWeights(next_token_context=0.1)}, True),
+        ("lm_head.weight", {"task": "sft"}, True),
+    ],
+)
+def test_a_head_that_the_backbone_lacks_is_told_of_where_it_is_trained_from_nothing(head, changes, told):
+    data = DataConfig(train="", held_out="")
+    config = TrainConfig(output="", model=ModelConfig(path=""), data=data, **changes)
+    assert command._starts_at_zero(head, config) == told
+
+
 def test_a_model_that_does_not_fit_the_devices_is_told_of_in_one_line(run, tmp_path, monkeypatch):
     def full(*_, **__):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
@@ -106,6 +126,15 @@ def test_a_model_that_does_not_fit_the_devices_is_told_of_in_one_line(run, tmp_p
         open_run(tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "5").is_dir()
     assert not (tmp_path / "run" / "damaged").exists()
+
+
+def test_the_same_step_of_a_run_begun_anew_with_other_data_is_another_model(run, tmp_path):
+    unfinish(tmp_path / "run")
+    before = open_run(tmp_path / "run")[0].identity
+    assert open_run(tmp_path / "run")[0].identity == before
+    inputs = tmp_path / "run" / "inputs.json"
+    inputs.write_text(json.dumps(json.loads(inputs.read_bytes()) | {"train": "prepared otherwise"}))
+    assert open_run(tmp_path / "run")[0].identity != before
 
 
 def test_a_run_opened_in_the_hosts_memory_is_the_same_model(run, tmp_path):

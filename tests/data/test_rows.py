@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolrm_jax.data.dataset import WINDOW, RowSource, batches
+from toolrm_jax.data.dataset import NOT_TRAINED, TOO_LARGE, WINDOW, RowSource, batches
 from toolrm_jax.data.packing import pack, plan
 from toolrm_jax.data.rows import lay_out, row_fields
 from toolrm_jax.data.tokens import TokenGroup
@@ -139,7 +139,7 @@ def test_an_epoch_reads_what_was_prepared_for_it_and_beyond_those_they_come_agai
         at += len(own)
     assert at == len(ids)
     unread = sum(counts[epochs:])
-    assert source.dropped == ({"prepared for an epoch that is not trained": unread} if unread else {})
+    assert source.dropped == ({NOT_TRAINED: unread} if unread else {})
 
 
 def test_an_epochs_rows_are_the_same_however_many_were_prepared_and_those_of_one_are_as_they_were():
@@ -157,7 +157,7 @@ def test_an_epochs_rows_are_the_same_however_many_were_prepared_and_those_of_one
 
 def test_an_epoch_of_which_no_group_fits_is_an_error_and_not_an_empty_one():
     groups = [g if g.epoch != 1 else dataclasses.replace(g, context=np.ones(80, int)) for g in for_epochs(9, 9)]
-    assert RowSource(groups, 64, 8, 1, 1, 0).dropped == {"prepared for an epoch that is not trained": 9}
+    assert RowSource(groups, 64, 8, 1, 1, 0).dropped == {NOT_TRAINED: 9}
     with pytest.raises(DataError, match="no group that was prepared for epoch 1 fits a row of 64 tokens"):
         RowSource(groups, 64, 8, 1, 2, 0)
 
@@ -217,7 +217,7 @@ def test_processes_read_the_rows_they_name_of_the_same_steps():
 def test_groups_longer_than_a_row_are_counted_and_none_fitting_is_an_error():
     groups = made_groups(20)
     limit = sorted(g.size for g in groups)[10]
-    assert RowSource(groups, limit, 8, 1, 1, 0).dropped == {"longer_than_row": sum(g.size > limit for g in groups)}
+    assert RowSource(groups, limit, 8, 1, 1, 0).dropped == {TOO_LARGE: sum(g.size > limit for g in groups)}
     with pytest.raises(DataError, match="none of 20 groups fits a row of 5 tokens"):
         RowSource(groups, 5, 8, 1, 1, 0)
     with pytest.raises(DataError, match="no groups"):

@@ -290,6 +290,7 @@ def peak_of_v5e() -> SimpleNamespace:
         ({"model": {"lora": LoraConfig(rank=16)}}, 2, 0.0),
         ({"model": {"frozen_layers": 8}}, 2, 0.0),
         ({"loss": LossWeights(next_token=0.5)}, 2, 64 / (1024 + 2 * 64)),
+        ({"loss": LossWeights(next_token_context=0.5)}, 2, 1023 / (1024 + 2 * 64)),
         ({"task": "sft"}, 1, 64 / (1024 + 64)),
         ({"task": "sft", "model": {"lora": LoraConfig(rank=16)}}, 1, 64 / (1024 + 64)),
     ],

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.parallel.test_hosts import start
 from toolrm_jax.errors import ConfigError, DataError, ModelError
 from toolrm_jax.train.checkpoints import Checkpoints, DamagedCheckpoint
 from toolrm_jax.train.fingerprint import fingerprint
@@ -161,6 +162,17 @@ def test_a_run_that_goes_on_sets_the_damaged_one_aside_and_saves_that_step_again
     checkpoints.close()
 
 
+def test_damage_that_one_of_two_processes_finds_is_known_to_both_and_both_take_the_one_before(tmp_path):
+    first, second = start(Path(__file__).with_name("two_readers.py"), 2, tmp_path / "checkpoints")
+    told = [process.communicate(timeout=600) for process in (first, second)]
+    assert [process.returncode for process in (first, second)] == [0, 0], told
+    lines = [out.splitlines()[-1] for out, _ in told]
+    assert "2: damaged (as another process found); trying the one before" in lines[0]
+    assert "2: damaged (" in lines[1]
+    assert sorted(path.name for path in tmp_path.glob("*/[0-9]")) == ["1", "2"]
+    assert (tmp_path / "damaged" / "2").is_dir()
+
+
 def test_where_all_are_damaged_the_run_does_not_begin_anew_by_itself(three):
     for step in (1, 2, 3):
         for file in data_files(three, step):
@@ -218,7 +230,7 @@ def test_an_error_that_says_nothing_of_the_files_is_raised_as_what_it_is(three, 
     def fails(*_, **__):
         raise raised
 
-    monkeypatch.setattr("orbax.checkpoint.args.StandardRestore", fails)
+    monkeypatch.setattr("orbax.checkpoint.args.PyTreeRestore", fails)
     with pytest.raises(told):
         newest(checkpoints, pytest.fail, set_aside=True)
     assert checkpoints.latest() == 3
@@ -293,6 +305,17 @@ def test_a_disk_that_fills_up_while_saving_is_told_of_and_the_checkpoint_before_
         signal.signal(signal.SIGXFSZ, before[1])
     assert "\n" not in str(error.value)
     assert_is(newest(Checkpoints(three, keep=3), pytest.fail), 3)
+
+
+def test_a_device_without_room_for_the_copy_is_not_told_of_as_a_folder(three, monkeypatch):
+    checkpoints = Checkpoints(three, keep=3)
+
+    def full(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(checkpoints.manager, "save", full)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="out of memory"):
+        save(checkpoints, 4)
 
 
 def test_a_folder_that_cannot_be_made_is_told_of_before_anything_is_computed(tmp_path):

@@ -19,7 +19,7 @@ from toolrm_jax.data.dataset import RowSource
 from toolrm_jax.data.tokens import TokenGroup
 from toolrm_jax.errors import ConfigError, DataError, ModelError
 from toolrm_jax.train import loop
-from toolrm_jax.train.config import MAY_CHANGE, TrainConfig, run_mesh
+from toolrm_jax.train.config import MAY_CHANGE, DataConfig, TrainConfig, run_mesh
 from toolrm_jax.train.head_fit import HeadFit
 from toolrm_jax.train.loop import train
 from toolrm_jax.train.loss import LossWeights
@@ -93,6 +93,8 @@ def test_numbers_move_to_the_devices_only_where_the_code_says_so(tmp_path, monke
         ({"loss": LossWeights(label_smoothing=0.5)}, "loss.label_smoothing=0.5: expected a share"),
         ({"loss": LossWeights(kway="softmax", label_smoothing=0.1)}, "loss.kway=softmax knows no label_smoothing"),
         ({"loss": LossWeights(centring=-1.0)}, "loss.centring=-1.0: expected 0 or more"),
+        ({"loss": LossWeights(token_error=float("nan"))}, "loss.token_error=nan: expected 0 or more"),
+        ({"data": DataConfig(train="", held_out="", held_out_groups=0)}, "data.held_out_groups=0: expected a positive"),
         ({"stall_after": -1.0}, "stall_after=-1.0: expected seconds, or 0 for never"),
         ({"head_fit": HeadFit(steps=2, ridge=0.0)}, "head_fit.ridge=0.0: expected more than 0"),
         ({"head_fit": HeadFit(steps=-1)}, "head_fit.steps=-1: expected 0 or more"),

@@ -206,6 +206,16 @@ def test_more_steps_than_the_epochs_give_are_refused(tmp_path):
         train(config(tmp_path, steps=999), model(), groups(20), groups(10))
 
 
+def test_groups_that_fit_no_row_are_told_of_on_both_sides(tmp_path, capsys):
+    long = TokenGroup("long", "made", np.full(64, 3), groups(1)[0].responses, (True, False, False), ("", "x", "x"))
+    train(config(tmp_path, steps=1), model(), [*groups(20), long], [*groups(9), long])
+    said = capsys.readouterr().err
+    assert "1 of 21 groups left out: of more tokens or answers than a row has" in said
+    assert "1 of 10 held-out groups left out: of more tokens or answers than a row has" in said
+    with pytest.raises(DataError, match=r"^data\.held_out: none of 1 groups fits a row of 64 tokens"):
+        train(config(tmp_path / "none", steps=1), model(), groups(20), [long])
+
+
 def test_records_are_valid_json_and_one_per_step(tmp_path):
     train(config(tmp_path, loss=LossWeights()), model(), groups(60), groups(10))
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()

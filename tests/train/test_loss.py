@@ -194,7 +194,8 @@ def test_what_a_part_of_a_step_counts_is_divided_by_the_counts_of_the_whole():
     counts = count(whole)
     assert (float(counts.groups), float(counts.pairs)) == (2, 3)
     zero = jnp.zeros(())
-    rest = {"right_error": zero, "wrong_error": zero, "next_token": zero, "next_token_context": zero, "balance": zero}
+    names = ("right_error", "wrong_error", "next_token", "next_token_context", "balance", "balance_weight")
+    rest = dict.fromkeys(names, zero)
     sums = Sums(counts=counts, **ranking_sums(scores, whole), **rest)
     half = Sums(counts=counts, **{name: value / 2 for name, value in ranking_sums(scores, whole).items()}, **rest)
     weights = LossWeights()
@@ -208,12 +209,14 @@ def test_spread_of_the_scores_is_told_for_both_sides():
     sums = Sums(
         counts=jax.device_get(count(rows)),
         **jax.device_get(ranking_sums(scores, rows)),
-        right_error=zero, wrong_error=zero, next_token=zero, next_token_context=zero, balance=zero,
+        right_error=zero, wrong_error=zero, next_token=zero, next_token_context=zero,
+        balance=np.array(7.0), balance_weight=np.array(3.5),
     )  # fmt: skip
     found = sums.means()
     assert [found["right_score"], found["right_score_std"]] == pytest.approx([2.0, 1.0])
     assert [found["wrong_score"], found["wrong_score_std"]] == pytest.approx([-1.5, 0.5])
     assert "next_token" not in found, "what was not computed is left out"
+    assert found["balance"] == 2.0, "by what its parts weighed, be it groups or tokens"
 
 
 def test_centring_is_paper_as_by_default():

@@ -161,7 +161,9 @@ def test_utilisation_is_useful_operations_over_the_peak_of_all_devices():
         ("NVIDIA L40S", 362e12),
         ("NVIDIA B200", 2250e12),
         ("TPU v5 lite", 197e12),
+        ("TPU v5e", 197e12),
         ("TPU v5", 459e12),
+        ("TPU v5p", 459e12),
         ("TPU v6 lite", 918e12),
     ],
 )

@@ -79,7 +79,9 @@ def origin(model: str, folder: Path) -> Origin:
 
 def keep_origin(model: str, folder: Path, kept: Path) -> None:
     """Write the origin of a run's backbone into the run's folder `kept`, for its export, wherever that is called."""
-    write_file(kept / ORIGIN, json.dumps(dataclasses.asdict(origin(model, folder)), indent=2) + "\n")
+    file, text = kept / ORIGIN, json.dumps(dataclasses.asdict(origin(model, folder)), indent=2) + "\n"
+    if not file.is_file() or file.read_bytes() != text.encode():
+        write_file(file, text)
 
 
 def kept_origin(kept: Path) -> Origin | None:

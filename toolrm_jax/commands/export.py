@@ -126,7 +126,7 @@ def _export_adapters(
         raise ModelError(
             f"merge=false: the run keeps {trained.model.layers} layers of its backbone; merge the adapters"
         )
-    origin = _origin(Path(config.checkpoint), trained, "")
+    origin = _origin(Path(config.checkpoint), trained)
     if origin.base != origin.hub_id and not Path(origin.base).is_dir():
         raise ModelError(
             f"merge=false: the backbone is no longer at {origin.base}, where PEFT would look for it; merge the adapters"
@@ -155,21 +155,17 @@ def export(
     measured: Measured | None,
     output: Path,
     dtype: str,
-    model_name: str = "",
     overwrite: bool = False,
     *,
     task: Task = "reward",
     max_shard_size: int = MAX_SHARD_SIZE,
     made_from: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the exported folder. `model_name`: what the user called the backbone, where the run knows but a folder.
-
-    measured: of a reward model; a policy has none. made_from: as for `export_folder`.
-    """
+    """Write the exported folder. measured: of a reward model; a policy has none. made_from: as for `export_folder`."""
     trained = run_config(folder)
     data = read_card(trained.data.train)
     results = (measured.metrics, measured.limits) if measured else ((), ())
-    facts = _facts(trained, _origin(folder, trained, model_name), task, step, results)
+    facts = _facts(trained, _origin(folder, trained), task, step, results)
     hashes = {"training_config_hash": json_hash(settings.as_json(trained)), "data_card_hash": card_hash(data)}
     reward = {"mean": measured.mean, "std": measured.std} if measured else {}
     export_folder(
@@ -187,10 +183,9 @@ def export(
     )
 
 
-def _origin(folder: Path, trained: TrainConfig, model_name: str) -> backbones.Origin:
-    """Of the run's backbone: as the user called it, else as the run kept it."""
-    kept = None if model_name else backbones.kept_origin(folder / MODEL)
-    return kept or backbones.origin(model_name or trained.model.path, Path(trained.model.path))
+def _origin(folder: Path, trained: TrainConfig) -> backbones.Origin:
+    """Of the run's backbone, as the run kept it; of an older run by its settings."""
+    return backbones.kept_origin(folder / MODEL) or backbones.origin(trained.model.path, Path(trained.model.path))
 
 
 def _facts(trained: TrainConfig, origin: backbones.Origin, task: Task, step: int, results: Results) -> CardFacts:

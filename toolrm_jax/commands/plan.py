@@ -126,6 +126,7 @@ def estimated(config: Config, where: Topology, shape: TrunkConfig, within: int, 
     from toolrm_jax.parallel.estimate import estimate
 
     train, group = config.train, filled(config)
+    loss = train.loss_weights
     return estimate(
         shape,
         group,
@@ -136,7 +137,7 @@ def estimated(config: Config, where: Topology, shape: TrunkConfig, within: int, 
         train=config.step == "train",
         frozen_layers=train.model.frozen_layers,
         adapters=adapter_count(shape, train.model.frozen_layers, train.model.lora),
-        predicted=group.right if train.loss_weights.next_token else 0.0,
+        predicted=group.right * bool(loss.next_token) + group.of_context * bool(loss.next_token_context),
         recomputed=RECOMPUTED[train.model.remat],
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toolrm_jax.errors import DataError
-from toolrm_jax.files import CARD, is_done, write_file
+from toolrm_jax.files import CARD, is_complete, is_done, write_file
 from toolrm_jax.preferences.card import Card, Shard, added, card_markdown, card_text, new_card, read_card
 from toolrm_jax.preferences.resume import finish, work_folder
 from toolrm_jax.preferences.select import HELD_OUT, NEAR, REPEATED, TRAIN, Indexes, Pick, Selection
@@ -50,8 +51,12 @@ def draw(config: PairsConfig, groups: Path, made_from: dict[str, Any], inputs: d
     drawn = tables[0] if len(tables) == 1 else added(tables)
     for side, some in parts.items():
         about = made_from | {"side": side}
-        if not some or is_done(output / side, about, inputs, overwrite):
-            continue  # nothing was held out, or a run was stopped between the two sides
+        if is_done(output / side, about, inputs, overwrite):
+            continue  # a run was stopped between the two sides
+        if not some:  # nothing is held out; what another drawing held out may be trained on now
+            if is_complete(output / side):
+                shutil.rmtree(output / side)
+            continue
         work = work_folder(output / side, about, inputs, overwrite)
         todo = [(work, name, shards, picks) for name, shards, picks in some if not facts_path(work, name).exists()]
         run_all(write_selected, todo, config.run.workers, config.run.cluster)

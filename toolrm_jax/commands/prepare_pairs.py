@@ -139,6 +139,7 @@ _SINCE = {"epochs": 1}
 def prepare_pairs(config: PairsConfig, overwrite: bool = False) -> list[Path]:
     """Make what is not there yet; returns the folders: groups, train and, where anything is in it, held_out."""
     check_epochs(config.epochs)
+    _check_pairs(config)
     output = Path(config.output)
     root = Path(config.data.folder).expanduser()
     specs = _specs(config.data)
@@ -154,11 +155,21 @@ def prepare_pairs(config: PairsConfig, overwrite: bool = False) -> list[Path]:
     return [groups, *(output / side for side in (TRAIN, HELD_OUT) if (output / side / CARD).is_file())]
 
 
+def _check_pairs(config: PairsConfig) -> None:
+    """Raises ConfigError for numbers of pairs of which none would be left to train on."""
+    if config.pairs < 1:
+        raise ConfigError(f"pairs={config.pairs}: give at least 1")
+    if not 0 <= config.held_out < config.pairs:
+        raise ConfigError(
+            f"held_out={config.held_out}: is a part of pairs={config.pairs}; give 0 to {config.pairs - 1}"
+        )
+
+
 def _made_from(config: PairsConfig) -> dict[str, Any]:
     """The settings on which what is written depends."""
     found = settings.as_json(config, "output", "run") | {"recipe": type(config).__name__.removesuffix("Config").lower()}
     found["data"] = {name: value for name, value in found["data"].items() if name != "folder"}
-    found = {name: value for name, value in found.items() if _SINCE.get(name) != value}
+    found = {name: value for name, value in found.items() if name not in _SINCE or _SINCE[name] != value}
     return found | {"shard_tasks": config.run.shard_tasks, "shard_groups": config.run.shard_groups}
 
 

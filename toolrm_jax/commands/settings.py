@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import importlib
@@ -184,12 +185,14 @@ def _less(value: Any, without: Sequence[str], prefix: str = "") -> Any:
 def saved_difference(config: Any, folder: Path, *without: str) -> tuple[str, str, str] | None:
     """The first setting that differs from the config saved in `folder` (name, there, now), None where none does.
 
-    without: settings (dotted) that may differ.
+    without: settings (dotted) that may differ. One that an older version did not have stands at its default.
     """
     try:
         saved = json.loads((folder / CONFIG_FILE).read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder / CONFIG_FILE}: cannot be read ({error}); name another folder") from None
+    with contextlib.suppress(TypeError, AttributeError):  # of another class, or with settings that are no more
+        saved = as_json(from_json(type(config), saved))
     return first_difference(_less(saved, without), as_json(config, *without))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 
 from toolrm_jax.errors import ConfigError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+_NAME = re.compile(r"\d|GPU-|MIG-")
 
 
 def shares(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]:
@@ -38,7 +41,8 @@ def meet(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
 
 
 def _devices(environment: Mapping[str, str]) -> list[str]:
-    return [device.strip() for device in environment.get(VISIBLE, "").split(",") if device.strip()]
+    named = [device.strip() for device in environment.get(VISIBLE, "").split(",")]
+    return list(takewhile(_NAME.match, named))  # CUDA's own rule: what is no name, such as -1, ends the list
 
 
 def gpus(environment: Mapping[str, str]) -> list[str]:

@@ -148,10 +148,20 @@ def _train_joined(config: Config, inputs: dict[str, str], startup: Startup, over
             shardings=lambda shape: weight_shardings(shape, frozen, mesh),
         )
         model = with_adapters(model, config.model.lora, config.seed)
-    if hosts.is_first():
+    if hosts.is_first() and not saved_steps(output):
         for head in missing:
-            print(f"{head} is not in the backbone: it starts at zero")
+            if _starts_at_zero(head, config):
+                print(f"{head} is not in the backbone: it starts at zero")
     return train_loop(config, model, tokens["train"], tokens["held_out"], startup, overwrite)
+
+
+def _starts_at_zero(head: str, config: Config) -> bool:
+    """Whether a head that the backbone lacks is trained from nothing: it is of use here, and not fitted before."""
+    from toolrm_jax.converters.expected import SCORE
+
+    if head == SCORE:
+        return config.task == "reward" and not config.head_fit.steps
+    return bool(config.loss_weights.next_token or config.loss_weights.next_token_context)
 
 
 def _check_tokenizer(chat: Chat, output: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolrm_jax.commands import settings
-from toolrm_jax.commands.train import MODEL, Config
+from toolrm_jax.commands.train import INPUTS, MODEL, Config
 from toolrm_jax.errors import ConfigError, ModelError
 from toolrm_jax.files import CARD, file_hash, json_hash
 from toolrm_jax.train.run_folder import CHECKPOINTS
@@ -133,8 +133,9 @@ def open_run(folder: Path, step: int | None = None, merge: bool = True, on_host:
         model = nnx.merge(run.graph, params, frozen)
         model = merged(model) if merge else model
     chat = Chat.load(folder / MODEL)
-    card = file_hash(folder / CARD) if (folder / CARD).is_file() else ""
-    return Opened(model, chat, json_hash([settings.as_json(config), card, step, chat.fingerprint])), step
+    # Both name the data: the same step of a run that was begun anew with other data is another model.
+    named = next((file_hash(folder / name) for name in (CARD, INPUTS) if (folder / name).is_file()), "")
+    return Opened(model, chat, json_hash([settings.as_json(config), named, step, chat.fingerprint])), step
 
 
 def _warn(line: str) -> None:

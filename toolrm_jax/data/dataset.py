@@ -17,6 +17,8 @@ from toolrm_jax.seeding import seeded
 # Groups packed together. Larger windows waste less padding, since each leaves some rows half empty; of 2048 under one
 # per cent is left of rows of 16,384 tokens (benchmarks/input_pipeline.py).
 WINDOW = 2048
+TOO_LARGE = "of more tokens or answers than a row has"
+NOT_TRAINED = "prepared for an epoch that is not trained"
 
 
 class RowSource:
@@ -42,7 +44,7 @@ class RowSource:
         sizes, answers, of_epoch = measured["size"], measured["count"], measured["epoch"]
         prepared = int(of_epoch.max(initial=0)) + 1
         fits, read = (sizes <= length) & (answers <= slots), of_epoch < epochs
-        dropped = {"longer_than_row": read & ~fits, "prepared for an epoch that is not trained": ~read}
+        dropped = {TOO_LARGE: read & ~fits, NOT_TRAINED: ~read}
         self.dropped = {why: int(which.sum()) for why, which in dropped.items() if which.any()}
         if not fits.any():
             raise DataError(

@@ -37,6 +37,11 @@ class Group:
         """The share of its tokens that are the right answer's: those of the next-token loss."""
         return self.response / self.tokens
 
+    @property
+    def of_context(self) -> float:
+        """The share of its tokens that are the context's, but for the first: those of the loss on contexts."""
+        return (self.context - 1) / self.tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:

@@ -27,6 +27,7 @@ from toolrm_jax.train.best import Best
 from toolrm_jax.train.damage import cause, first_line, is_damage, is_unreadable
 from toolrm_jax.train.fingerprint import fingerprint
 from toolrm_jax.train.layout import TrainState
+from toolrm_jax.train.memory import is_out_of_memory
 from toolrm_jax.train.optimizer import judged_weights
 
 T = TypeVar("T")
@@ -87,7 +88,7 @@ class Checkpoints:
             for step in self.manager.all_steps():
                 # One that cannot be read is never the best; whether it is damaged is seen where it is restored.
                 with contextlib.suppress(Exception):
-                    best.measured[step] = self._read_json(step)[0]["measured"]
+                    best.measured[step] = _read_json(folder / str(step), "about")["measured"]
 
     def save(
         self,
@@ -131,16 +132,12 @@ class Checkpoints:
         not what was saved, DataError where it cannot be read now.
         """
         want = _arrays(state, frozen)
-
-        def read() -> dict[str, Any]:
-            shaped = jax.tree.map(ocp.utils.to_shape_dtype_struct, want)
-            args = ocp.args.Composite(arrays=ocp.args.StandardRestore(shaped))
-            return self.manager.restore(step, args=args).arrays
-
-        arrays, data = self._checked(step, want, read)
+        arrays, data = self._checked(step, want, want)
         nnx.replace_by_pure_dict(state.params, arrays["params"])
-        nnx.replace_by_pure_dict(frozen, arrays["frozen"])
-        optimizer = jax.tree.unflatten(jax.tree.structure(state.optimizer), jax.tree.leaves(arrays["optimizer"]))
+        nnx.replace_by_pure_dict(frozen, arrays.get("frozen", {}))
+        optimizer = jax.tree.unflatten(
+            jax.tree.structure(state.optimizer), jax.tree.leaves(arrays.get("optimizer", {}))
+        )
         return TrainState(state.params, optimizer, arrays["step"]), frozen, data
 
     def restore_judged(self, step: int, state: TrainState, frozen: nnx.State) -> tuple[nnx.State, nnx.State]:
@@ -156,33 +153,20 @@ class Checkpoints:
             part = {"params": want["params"]}
         else:
             part = {"optimizer": {number: want["optimizer"][number] for number in jax.tree.leaves(mean)}}
-        part = {name: values for name, values in (part | {"frozen": want["frozen"]}).items() if values}
-
-        def read() -> dict[str, Any]:
-            shaped = jax.tree.map(ocp.utils.to_shape_dtype_struct, part)
-            how = ocp.checkpoint_utils.construct_restore_args(shaped)
-            args = ocp.args.PyTreeRestore(shaped, restore_args=how, partial_restore=True)
-            return ocp.PyTreeCheckpointer().restore(self.folder.absolute() / str(step) / "arrays", args=args)
-
-        arrays, _ = self._checked(step, want, read)
+        arrays, _ = self._checked(step, want, part | {"frozen": want["frozen"]})
         nnx.replace_by_pure_dict(frozen, arrays.get("frozen", {}))
         if mean is not None:
             return jax.tree.map(lambda number: arrays["optimizer"][number], mean), frozen
         nnx.replace_by_pure_dict(state.params, arrays["params"])
         return state.params, frozen
 
-    def _checked(
-        self, step: int, want: dict[str, Any], read: Callable[[], dict[str, Any]]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The arrays that `read` gives, held against what was saved of them; and the data position."""
-        arrays, data, fault, where = {}, {}, None, self.folder / str(step)
+    def _checked(self, step: int, want: dict[str, Any], part: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of the arrays wanted those of `part`, held against what was saved of them; and the data position."""
+        saved, arrays, data, fault, where = {}, {}, {}, None, self.folder / str(step)
         try:
-            about, data = self._read_json(step)
+            about, data = (_read_json(where, name) for name in ("about", "data"))
             _check_same(about["arrays"], _shapes(want), where)
-            arrays = read()
-            sums = fingerprint(arrays).items()
-            if changed := [name for name, value in sums if value != about["fingerprint"].get(name)]:
-                fault = f"{changed[0]} is not what was saved"
+            saved, arrays = about["fingerprint"], _read_arrays(where, part)
         except ModelError:
             raise
         except Exception as error:
@@ -195,9 +179,13 @@ class Checkpoints:
             if not is_damage(found):
                 raise found from None
             fault = first_line(found)
-        if hosts.any_process(fault is not None):
-            raise DamagedCheckpoint(f"{where}: damaged ({fault or 'as another process found'})")
-        return arrays, data
+        if not hosts.any_process(fault is not None):
+            # All processes take the sums together, so all see the same.
+            changed = [name for name, value in fingerprint(arrays).items() if value != saved.get(name)]
+            if not changed:
+                return arrays, data
+            fault = f"{changed[0]} is not what was saved"
+        raise DamagedCheckpoint(f"{where}: damaged ({fault or 'as another process found'})")
 
     def newest(
         self, read: Callable[[int], T], say: Callable[[str], None], set_aside: bool = False, anew: bool = False
@@ -238,11 +226,6 @@ class Checkpoints:
         """Wait for saves under way, and let go of the folder. Raises DataError where one fails."""
         self._writing(self.manager.close)
 
-    def _read_json(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        read = ocp.args.Composite(about=ocp.args.JsonRestore(), data=ocp.args.JsonRestore())
-        found = self.manager.restore(step, args=read)
-        return found.about, found.data
-
     def _set_aside(self, steps: list[int]) -> None:
         if hosts.is_first():
             aside = self.folder.parent / "damaged"
@@ -259,6 +242,8 @@ class Checkpoints:
         try:
             action()
         except (OSError, ValueError, RuntimeError, ocp.checkpoint_manager.StepAlreadyExistsError) as error:
+            if is_out_of_memory(error):
+                raise
             kept = [step for step in self.manager.all_steps(read=True) if step != self.saving]
             line = first_line(error, 200)
             full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
@@ -267,6 +252,22 @@ class Checkpoints:
             raise DataError(
                 f"{self.folder}: a checkpoint could not be saved ({line}); {before}; {way} and start the same command"
             ) from error
+
+
+def _read_json(checkpoint: Path, name: str) -> dict[str, Any]:
+    return ocp.JsonCheckpointHandler().restore(checkpoint.absolute() / name)
+
+
+def _read_arrays(checkpoint: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Those wanted, as they should lie; of each this process's part.
+
+    By Orbax's handlers alone: its manager has all processes meet when they have read, and there those would stay that
+    find nothing wrong, for the one that does.
+    """
+    shaped = jax.tree.map(ocp.utils.to_shape_dtype_struct, {k: v for k, v in wanted.items() if jax.tree.leaves(v)})
+    how = ocp.checkpoint_utils.construct_restore_args(shaped)
+    args = ocp.args.PyTreeRestore(shaped, restore_args=how, partial_restore=True)
+    return ocp.PyTreeCheckpointHandler().restore(checkpoint.absolute() / "arrays", args=args)
 
 
 def _arrays(state: TrainState, frozen: nnx.State) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def check(config: TrainConfig) -> None:
     positive = {"accumulate": config.accumulate, "evaluate_every": config.evaluate_every}
     positive |= {"save_every": config.save_every, "keep": config.keep, "data.rows": data.rows}
     positive |= {"data.epochs": data.epochs, "data.row_length": data.row_length, "data.slots": data.slots}
-    positive |= {"data.curriculum": data.curriculum}
+    positive |= {"data.curriculum": data.curriculum, "data.held_out_groups": data.held_out_groups}
     for name, value in (positive | {"keep_every": config.keep_every, "steps": config.steps}).items():
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value}: expected a positive whole number")

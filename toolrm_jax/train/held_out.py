@@ -12,6 +12,7 @@ import numpy as np
 
 from toolrm_jax.data.dataset import RowSource, batches
 from toolrm_jax.data.tokens import TokenGroup
+from toolrm_jax.errors import DataError
 from toolrm_jax.models.attention_backend import Backend
 from toolrm_jax.parallel.mesh import rows_of_process, spread
 from toolrm_jax.seeding import seeded
@@ -24,22 +25,24 @@ from toolrm_jax.train.step import make_eval_step
 Evaluate = Callable[[TrainState, Any], dict[str, float]]
 
 
-def held_out_evaluation(
-    config: TrainConfig,
-    layout: Layout,
-    graph: Any,
-    dtype: jnp.dtype,
-    backend: Backend,
-    held_out: Sequence[TokenGroup],
-) -> Evaluate:
-    """A function of the state that judges a sample of the held-out groups, the same in every run.
+def held_out_rows(config: TrainConfig, held_out: Sequence[TokenGroup]) -> RowSource:
+    """The rows of a sample of the held-out groups, the same in every run. Raises DataError where none fits a row.
 
     A sample, since groups stand in the order of their tasks' ids: the first ones are all of one category.
     """
     data = config.data
     drawn = sorted(held_out, key=lambda group: seeded(0, "held out during training", group.id).random())
+    try:
+        return RowSource(drawn[: data.held_out_groups], data.row_length, data.slots, config.part_rows, 1, 0)
+    except DataError as error:
+        raise DataError(f"data.held_out: {error}") from None
+
+
+def held_out_evaluation(
+    config: TrainConfig, layout: Layout, graph: Any, dtype: jnp.dtype, backend: Backend, source: RowSource
+) -> Evaluate:
+    """A function of the state that judges these rows."""
     rows = config.part_rows
-    source = RowSource(drawn[: data.held_out_groups], data.row_length, data.slots, rows, 1, 0)
     step = make_eval_step(graph, config.loss_weights, dtype, layout, backend, source.most_right_tokens)
     mine = rows_of_process(layout.mesh, rows)
 

@@ -34,7 +34,7 @@ from toolrm_jax.parallel.mesh import rows_of_process, spread
 from toolrm_jax.train.checkpoints import Checkpoints
 from toolrm_jax.train.config import TrainConfig, run_mesh
 from toolrm_jax.train.head_fit import make_fit
-from toolrm_jax.train.held_out import held_out_evaluation
+from toolrm_jax.train.held_out import held_out_evaluation, held_out_rows
 from toolrm_jax.train.layout import Layout, TrainState
 from toolrm_jax.train.memory import SMALLER_STEP, must_fit
 from toolrm_jax.train.metrics import MetricLog, start_wandb
@@ -112,7 +112,8 @@ class _Run:
             config.accumulate,
             self.source.most_right_tokens,
         )
-        self.evaluate = held_out_evaluation(config, layout, graph, dtype, backend, held_out)
+        aside = held_out_rows(config, held_out)
+        self.evaluate = held_out_evaluation(config, layout, graph, dtype, backend, aside)
         self.resolved = chz.asdict(config)
         self.votes = Votes(self.mesh)
         self.profile = Profile(config.profile, folder, self.steps)
@@ -168,7 +169,8 @@ class _Run:
         )
         with startup.part("attention self-check"):
             said.append(checked(backend, model.config, layout, dtype))
-        said += [f"{count} of {len(groups)} groups left out: {why}" for why, count in self.source.dropped.items()]
+        for side, rows in (("groups", self.source), ("held-out groups", aside)):
+            said += [f"{count} of {len(rows.groups)} {side} left out: {why}" for why, count in rows.dropped.items()]
         for line in said:
             self.log.say(line)
 

@@ -59,10 +59,12 @@ class LossWeights:
         if self.kway == "softmax" and (self.label_smoothing or self.pair_weights != "even"):
             raise ConfigError("loss.kway=softmax knows no label_smoothing or pair_weights; leave them, or kway=pairs")
         for name in ("ranking", "centring", "token_error", "next_token", "next_token_context", "balance"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:  # so that what is no number fails too
                 raise ConfigError(f"loss.{name}={getattr(self, name)}: expected 0 or more")
         if not (self.ranking or self.next_token or self.next_token_context):
-            raise ConfigError("loss.ranking=0 leaves nothing to learn from; give loss.next_token a weight too")
+            raise ConfigError(
+                "loss.ranking=0 leaves nothing to learn from; give loss.next_token or loss.next_token_context a weight"
+            )
 
 
 @struct.dataclass
@@ -102,6 +104,7 @@ class Sums:
     next_token: Array
     next_token_context: Array
     balance: Array
+    balance_weight: Array
 
     def means(self) -> dict[str, float]:
         """Averages by name, from sums on the host. What was not computed, or nothing was counted for, is left out."""
@@ -117,7 +120,7 @@ class Sums:
             parts = (self.right_error, count.right_tokens), (self.wrong_error, count.wrong_tokens)
             out["token_error"] = sum(share(error, by) for error, by in parts) / 2
         if float(self.balance):
-            out["balance"] = share(self.balance, groups or count.next_tokens)
+            out["balance"] = share(self.balance, self.balance_weight)
         if float(self.next_token):
             out["next_token"] = share(self.next_token, count.next_tokens)
         if float(self.next_token_context):

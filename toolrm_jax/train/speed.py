@@ -26,8 +26,11 @@ PEAKS = {
     "L40": 181e12,
     "L4": 121e12,
     "TPU v5 lite": CHIPS["v5e"].flops,
+    "TPU v5e": CHIPS["v5e"].flops,
     "TPU v6 lite": CHIPS["v6e"].flops,
+    "TPU v6e": CHIPS["v6e"].flops,
     "TPU v5": CHIPS["v5p"].flops,
+    "TPU v5p": CHIPS["v5p"].flops,
     "TPU7x": CHIPS["tpu7x"].flops / CHIPS["tpu7x"].devices,
 }
 

@@ -117,6 +117,7 @@ def scored_sums(
             next_token=next_token,
             next_token_context=context,
             balance=balance * counts.of_balance(weights),
+            balance_weight=counts.of_balance(weights),
         )
     return sums, scores
 
