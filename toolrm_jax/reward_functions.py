@@ -36,7 +36,7 @@ def trl_reward(
             if name not in columns:
                 raise ConfigError(f"the data set has no column {name!r}; add each prompt's {name} as JSON, or name it")
         answers = [_answer(completion) for completion in completions]
-        contexts = [_loaded(each) for each in columns[messages]] if messages in columns else prompts
+        contexts = [_loaded(each) for each in columns.get(messages, prompts)]
         scores = _by_context(model, [_tools(each) for each in columns[tools]], contexts, answers)
         if unreadable is None:
             return scores
@@ -89,10 +89,10 @@ def _of_environment() -> RewardModel:
 def _by_context(
     model: RewardModel, tools: Sequence[Any], prompts: Sequence[Any], answers: Sequence[Any]
 ) -> list[float]:
-    """The score of each answer; the answers to equal prompts stand beside one context."""
+    """The score of each answer; the answers to prompts that read the same stand beside one context."""
     places: dict[str, list[int]] = {}
     for place, context in enumerate(zip(tools, prompts)):
-        places.setdefault(json.dumps(context, sort_keys=True), []).append(place)
+        places.setdefault(json.dumps(context), []).append(place)
     groups = list(places.values())
     scored = model.score_all([(tools[g[0]], prompts[g[0]], [answers[i] for i in g]) for g in groups])
     found = {place: score for group, scores in zip(groups, scored) for place, score in zip(group, scores)}

@@ -208,6 +208,15 @@ def test_a_language_model_compares_pairs_in_both_orders_plays_off_the_rest_and_w
         assert "serves {'id': 'm', 'root': 'b'}" in fails("eval", both, *words, f"chat_url={url}")
 
 
+def test_what_the_scores_depend_on_is_not_told_of_a_baseline_in_a_language_models_place(pairs, tmp_path):
+    with chat_server(lambda prompt, count: "<choice>\n1\n</choice>") as (url, _):
+        words = [f"benchmark=fc-rewardbench:{pairs}", f"output={tmp_path / 'out'}", f"chat_url={url}", "chat_model=m"]
+        assert main(["eval", *words]) == 0
+    judged = load(tmp_path / "out").judged[0]
+    assert [result.judge for result in judged.results][:3] == ["m", "m", "random"]
+    assert (judged.diagnosis, judged.drawings, judged.mistakes) == ((), (), ())
+
+
 def test_runs_stand_side_by_side_in_one_report(pairs, tmp_path, capsys):
     folders = [tmp_path / name for name in ("one", "two")]
     for seed, folder in enumerate(folders):

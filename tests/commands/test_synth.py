@@ -14,11 +14,16 @@ from toolrm_jax.cli import main
 from toolrm_jax.commands import settings
 from toolrm_jax.commands import synth as command
 from toolrm_jax.commands.synth_local import ends
+from toolrm_jax.commands.synth_models import Entry
 from toolrm_jax.data.chat import Chat
 from toolrm_jax.errors import ModelError
 from toolrm_jax.preferences.groups import Recipe, make_groups
 from toolrm_jax.preferences.shards import read_groups
+from toolrm_jax.synth.grade import reader
 from toolrm_jax.synth.journal import Journal, read_status
+from toolrm_jax.synth.protocol import Answer, Outcome, Prompt, Sampling
+from toolrm_jax.synth.recorded import RecordedSampler
+from toolrm_jax.toolcalls.types import Context, Task
 
 CONFIG = """
 from toolrm_jax.commands.synth import Config, SamplingConfig
@@ -227,6 +232,23 @@ def test_tasks_with_one_context_are_asked_once_and_all_are_done(synth, tmp_path)
         assert read_status(output / "journal.sqlite") == [status]
     rights = [[verdict.right for verdict in group.verdicts] for group in read_groups(output / "groups")]
     assert [sum(some) for some in rights] == [1] * 4 + [0] * 6
+
+
+def test_requests_of_an_earlier_task_are_passed_over_whether_or_not_it_has_its_answers_by_then(tmp_path):
+    def write(context):
+        return Prompt(body='{"messages": []}')
+
+    tasks = [Task(id, "s", "c", "MIT", Context((), ())) for id in ("one", "two")]
+    entry = Entry("m", "m", "", RecordedSampler({}), Sampling(), 2, tasks, write, reader("hermes"))
+    passed = []
+    for answered in (False, True):
+        with Journal(tmp_path / f"{answered}.sqlite") as journal:
+            plan = journal.plan("m", entry.options, entry.requests)
+            for asked in entry.asked(journal, lambda *counts: passed.append(counts)):
+                for request in asked.requests if answered else ():
+                    journal.record(plan, Outcome(asked.task, request, Answer("yes", "stop")))
+                journal.settle()
+    assert passed == [(2, 2)] * 2
 
 
 def test_tasks_with_one_context_have_recorded_answers_of_their_own(synth, tmp_path):

@@ -8,7 +8,7 @@ import threading
 
 @contextlib.contextmanager
 def chat_server(answer, models=(), port=0):
-    """An OpenAI-compatible server; `answer(prompt, count)` gives a text, an HTTP status, or that and what it says."""
+    """An OpenAI-compatible server; `answer(prompt, count)` gives a text, or an HTTP status (with words and headers)."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -16,10 +16,12 @@ def chat_server(answer, models=(), port=0):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             asked.append(body)
             found = answer(body["messages"][0]["content"], len(asked))
-            status, text = found if isinstance(found, tuple) else (found, "no")
+            status, text, *headers = found if isinstance(found, tuple) else (found, "no")
             if not isinstance(status, int):
                 status, text = 200, json.dumps({"choices": [{"message": {"content": found}}]})
             self.send_response(status)
+            for name, value in headers:
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(text.encode())
 

@@ -72,6 +72,13 @@ def test_a_judge_that_leaves_candidates_out_is_refused():
         Judge("lazy", lambda groups: [[0.0] for _ in groups])([group("x", RIGHT, NONE)])
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_an_error_and_no_unread_answer(score):
+    broken = Judge("broken", lambda groups: [[0.0, score] for _ in groups])
+    with pytest.raises(DataError, match=f"'broken': scores task x with {score}"):
+        broken([group("x", RIGHT, EXTRA)])
+
+
 def test_white_space_and_a_closed_think_block_around_an_answer_are_not_shown_to_a_judge():
     shown = []
 

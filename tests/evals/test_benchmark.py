@@ -177,7 +177,7 @@ def test_a_sample_is_seeded_keeps_the_order_and_is_told():
     assert ids == sorted(ids)
     assert some.facts == (("groups judged", "5 of 20, drawn with seed 1"),)
     assert benchmark.sample(None, 0) is benchmark
-    with pytest.raises(DataError, match="give at least 1"):
+    with pytest.raises(ConfigError, match="give at least 1"):
         benchmark.sample(0, 0)
 
 
@@ -194,6 +194,14 @@ def test_every_benchmark_of_the_registry_has_a_reader_and_an_unknown_name_is_tol
         assert callable(getattr(importlib.import_module(f"toolrm_jax.evals.{module}"), function)), name
     with pytest.raises(ConfigError, match="did you mean 'rotbench'"):
         entry("rot-bench")
+
+
+@pytest.mark.parametrize("name", ["fc-rewardbench", "rewardbench", "rewardbench2"])
+def test_a_file_without_rows_is_told(name, tmp_path):
+    empty = tmp_path / "test.jsonl"
+    empty.write_text("")
+    with pytest.raises(DataError, match=r"test\.jsonl: holds no"):
+        entry(name).read(empty)
 
 
 def test_by_error_type_leaves_out_what_is_not_there():

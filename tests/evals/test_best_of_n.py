@@ -8,6 +8,9 @@ from tests.evals.making import group
 from toolrm_jax.errors import DataError
 from toolrm_jax.evals import best_of_n
 from toolrm_jax.evals.best_of_n import Samples
+from toolrm_jax.evals.samples import read
+from toolrm_jax.preferences.card import new_card
+from toolrm_jax.preferences.shards import write_groups
 from toolrm_jax.toolcalls.types import Call, Candidate, ErrorType, Group, Reference, Verdict
 
 
@@ -165,3 +168,11 @@ def test_a_candidate_that_stands_for_several_equal_answers_counts_as_so_many():
     merged = dataclasses.replace(whole, candidates=counted)
     (found,) = best_of_n.from_answers([merged], city)
     assert found.counts == (5, 4)
+
+
+def test_a_folder_of_greedy_answers_alone_has_nothing_to_choose_from(tmp_path):
+    whole = group("a", ["Ulm"], [])
+    greedy = (dataclasses.replace(whole.candidates[0], maker="model:m@greedy"),)
+    write_groups(tmp_path / "groups", [dataclasses.replace(whole, candidates=greedy)], new_card({}, {}, {}, {}))
+    with pytest.raises(DataError, match="holds no sampled answers; give the groups of `toolrm synth`"):
+        read(tmp_path / "groups")

@@ -14,8 +14,8 @@ from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.evals import build_files, build_pairs, fc_rewardbench, samples, trbench
 from toolrm_jax.evals.build_pairs import OTHER_CATEGORY, PLACE, YEAR
 from toolrm_jax.evals.build_shares import assign
-from toolrm_jax.evals.graded import Answer, Graded, answer_key
 from toolrm_jax.sources import bfcl
+from toolrm_jax.sources.bfcl_outputs import Answer, Graded, answer_key
 from toolrm_jax.toolcalls.types import Call, Candidate, Context, ErrorType, Message, Task, Verdict
 
 NUMBER, VALUE, NAME = ErrorType.NUMBER, ErrorType.VALUE, ErrorType.NAME

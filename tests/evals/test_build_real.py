@@ -9,10 +9,11 @@ from collections import Counter
 import pytest
 
 from toolrm_jax.cli import main
-from toolrm_jax.evals import build_pairs, fc_rewardbench, graded, trbench
+from toolrm_jax.evals import build_pairs, fc_rewardbench, trbench
 from toolrm_jax.evals.rebuilt import rebuilt
 from toolrm_jax.files import CARD
 from toolrm_jax.sources.bfcl_answers import OTHER_FILE
+from toolrm_jax.sources.bfcl_outputs import read_graded
 from toolrm_jax.sources.drops import Drops
 
 WEAK = "airev-ai_AIREV-Agent-0.8B"
@@ -27,7 +28,7 @@ def outputs(data_folder):
 
 @pytest.fixture(scope="module")
 def pool(outputs):
-    return {one.task.id: one for one in graded.read(outputs)}
+    return {one.task.id: one for one in read_graded(outputs)}
 
 
 def calls_of(one):
@@ -43,7 +44,7 @@ def calls_of(one):
 @pytest.mark.slow
 def test_verdicts_on_raw_results_are_those_of_the_pool_wherever_both_hold_the_call(outputs, pool):
     drops = Drops()
-    raw = {one.task.id: one for one in graded.read(outputs / "raw", drops)}
+    raw = {one.task.id: one for one in read_graded(outputs / "raw", drops)}
     assert drops.total == 0
     assert (len(pool), len(raw), len(pool.keys() & raw.keys())) == (1762, 2902, 1762)
     both = Counter()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.evals.chat_stand_in import chat_server
 from tests.evals.making import group
-from toolrm_jax.errors import ModelError
+from toolrm_jax.errors import ConfigError, ModelError
 from toolrm_jax.evals import chat_judge
 from toolrm_jax.evals.choice_prompt import choice_prompt, read_choice
 from toolrm_jax.evals.pairwise import UNREAD, Question, Tally, ask
@@ -48,6 +48,33 @@ def test_nobody_listening_is_the_same_error(tmp_path, monkeypatch):
         pass
     with pytest.raises(ModelError, match="no answer"):
         ask(chat_judge.chat_judge(url, "m", tmp_path / "choices.jsonl"), GROUPS)
+
+
+def test_a_busy_server_is_left_alone_for_as_long_as_it_asks_but_not_for_ever(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(chat_judge.time, "sleep", waits.append)
+    told = {1: "7", 2: "100000", 3: "soon"}
+
+    def busy(prompt, count):
+        return (429, "slow down", ("Retry-After", told[count])) if count in told else prefers_ulm(prompt, count)
+
+    with chat_server(busy) as (url, _):
+        ask(chat_judge.chat_judge(url, "m", tmp_path / "c.jsonl", parallel=1), GROUPS[:1])
+    assert waits == [7.0, chat_judge.LONGEST_WAIT, 4 * chat_judge.FIRST_WAIT]
+
+
+def test_a_server_that_breaks_off_in_the_middle_of_a_refusal_has_refused(tmp_path):
+    short = chat_server(lambda prompt, count: (404, "no", ("Content-Length", "999")))
+    with short as (url, _), pytest.raises(ModelError, match="answers 404"):
+        ask(chat_judge.chat_judge(url, "m", tmp_path / "c.jsonl", parallel=1), GROUPS)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "judge"])
+def test_what_is_no_address_is_told_at_once(url, tmp_path):
+    with pytest.raises(ConfigError, match="give http://HOST:PORT/v1"):
+        ask(chat_judge.chat_judge(url, "m", tmp_path / "c.jsonl"), GROUPS)
+    with pytest.raises(ConfigError, match="give http://HOST:PORT/v1"):
+        chat_judge.served_model(url, "m")
 
 
 def test_a_refusal_that_will_not_pass_is_not_tried_again(tmp_path):

@@ -55,6 +55,12 @@ def test_a_form_that_a_group_cannot_take_is_counted():
     assert dict(alone.facts)["forms that a group could not take"] == "2"  # no other order, nothing to add
 
 
+def test_two_groups_of_one_question_are_both_counted():
+    made = perturb.perturbed([GROUPS[0], GROUPS[0]])
+    found = {m.name: m for m in made.metric.of_scores(made.groups, [[1.0, 0.0] for _ in made.groups])}
+    assert found[perturb.PLAIN].n == found[perturb.RENAMED].n == 2
+
+
 def test_accuracy_flips_and_shift_by_hand():
     def named(name, kind):
         one = GROUPS["ab".index(name)]

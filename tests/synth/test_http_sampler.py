@@ -237,7 +237,8 @@ def test_retry_after_is_read_as_seconds_or_as_a_date():
     assert seconds_of("3") == 3.0
     assert seconds_of("0.5") == 0.5
     assert seconds_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
-    assert [seconds_of(text) for text in (None, "", "soon", "-4", "²")] == [None] * 5
+    never = f"Wed, 21 Oct {10**30} 07:28:00 GMT"
+    assert [seconds_of(text) for text in (None, "", "soon", "-4", "²", never)] == [None] * 6
 
 
 def test_requests_that_fail_together_are_one_failure():

@@ -28,13 +28,13 @@ from toolrm_jax.commands.trained import Opened, open_folder, open_reward_model
 from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.evals import fc_rewardbench
 from toolrm_jax.evals.baselines import Judge, without_model
+from toolrm_jax.evals.benchmark import drawn
 from toolrm_jax.evals.handrule import HAND_RULE
 from toolrm_jax.evals.judges import MEAN, REWARD_MODEL, SUM, likelihood_judges, reward_judge, with_hand_rule
 from toolrm_jax.evals.metrics import Accuracy, accuracy, outcomes, without_numbers
 from toolrm_jax.evals.report import Command, Evaluation, JudgeResult, RunReport, confident_mistakes, write_report
 from toolrm_jax.evals.scores import Scores, unread_note
 from toolrm_jax.preferences.shards import read_groups
-from toolrm_jax.seeding import seeded
 from toolrm_jax.toolcalls.types import Group
 
 BASE = None
@@ -192,18 +192,11 @@ def _benchmarks(config: Config) -> Iterator[tuple[str, tuple[Group, ...], bool, 
             raise DataError(f"pairs={config.pairs}: holds only live questions; say live=true to judge them")
         for part in parts:
             if part.groups:
-                yield part.name, _sample(part.groups, config.max_pairs, config.seed), True, part.note
+                yield part.name, drawn(part.groups, config.max_pairs, config.seed), True, part.note
     if config.held_out:
         groups = read_groups(config.held_out)
         note = "Wrong answers made by rules for held-out tasks: near to right ones, but not what models get wrong."
-        yield MADE, _sample(list(groups), config.max_groups, config.seed), False, note
-
-
-def _sample(groups: Sequence[Group], count: int | None, seed: int) -> tuple[Group, ...]:
-    if count is not None and count < 1:
-        raise ConfigError(f"a sample of {count} groups: give at least 1, or None for all")
-    drawn = sorted(groups, key=lambda group: seeded(seed, "sample of groups", group.task.id).random())
-    return tuple(drawn[:count])
+        yield MADE, drawn(list(groups), config.max_groups, config.seed), False, note
 
 
 def _trained(opened: Opened, config: Config, folder: Path) -> Judge:

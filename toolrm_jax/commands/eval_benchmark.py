@@ -90,10 +90,15 @@ def place(path: str) -> Path:
 
 @dataclasses.dataclass(slots=True)
 class Panel:
-    """Who judges: the scalar judges, the one that matters first; those that compare; how to score again otherwise."""
+    """Who judges: the scalar judges, the one that matters first; those that compare; how to score again otherwise.
+
+    diagnosed: whether it is told what the first scalar judge's scores depend on: not where it stands only beside a
+    language model that was evaluated.
+    """
 
     scalar: list[Judge]
     pairwise: list[PairJudge]
+    diagnosed: bool
     again: Callable[[Sequence[Group]], tuple[Measure, ...]] | None
     clock: Clock
 
@@ -115,7 +120,7 @@ def judge(benchmark: Benchmark, panel: Panel) -> Judged:
     first: Scores | None = None
     for one in panel.scalar:
         scores = one(groups)
-        first = scores if first is None else first
+        first = scores if first is None and panel.diagnosed else first
         results.append(_result(one, metric, metric.name, metric.of_scores(groups, scores), unread_note(scores)))
     seconds = {part: spent - before.get(part, 0.0) for part, spent in panel.clock.seconds.items()}
     diagnosed, drawings = _diagnosed(benchmark, first)
@@ -173,6 +178,7 @@ def _judges(config: Config, output: Path) -> Panel:
         judge = Judge(made.name, made.score, "the trained model")
         scalar.append(remembered(judge, folder, identity_of(opened, config.compute_dtype)))
         again = functools.partial(_again, opened, config) if config.agreement else None
+    diagnosed = bool(scalar) or not config.chat_url
     if scalar and config.hand_weight:
         scalar.append(with_hand_rule(scalar[0], config.hand_weight))
     if config.baselines:
@@ -184,7 +190,7 @@ def _judges(config: Config, output: Path) -> Panel:
     pairwise = [_chat_judge(config, output)] if config.chat_url else []
     if not scalar and not pairwise:
         raise ConfigError("eval: nobody judges; give model=, server=, chat_url=, or baselines=true")
-    return Panel(scalar, pairwise, again, clock)
+    return Panel(scalar, pairwise, diagnosed, again, clock)
 
 
 def _served(config: Config, output: Path) -> Judge:

@@ -16,7 +16,8 @@ import chz
 
 from toolrm_jax.commands import settings
 from toolrm_jax.errors import ConfigError
-from toolrm_jax.evals import build_files, build_multi_turn, build_pairs, graded
+from toolrm_jax.evals import build_files, build_multi_turn, build_pairs
+from toolrm_jax.sources.bfcl_outputs import read_graded
 from toolrm_jax.sources.drops import Drops
 
 BASE = None
@@ -55,7 +56,7 @@ def run(config: Config, overwrite: bool = False) -> int:
 
 
 def _build(config: Config, drops: Drops) -> build_pairs.Built:
-    answers = graded.read(Path(config.path).expanduser(), drops)
+    answers = read_graded(Path(config.path).expanduser(), drops)
     if config.kind == "outcome":
         if config.multi_turn:
             raise ConfigError("multi_turn: FC-RewardBench has single turns only; say kind=agentic")

@@ -58,7 +58,7 @@ def run(config: Config, overwrite: bool = False) -> int:
         opened = open_reward_model(config.model)
         made = reward_judge(opened.model, opened.chat, config.compute_dtype)
         judge = remembered(made, output / "scores", identity_of(opened, config.compute_dtype))
-    scores = judge.score(groups)
+    scores = judge(groups)
     if unread := unread_note(scores, "they come last"):
         print(f"{judge.name}: {unread}")
     chosen = select(groups, scores, config.keep or len(groups) // 2, config.seed)

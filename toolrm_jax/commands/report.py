@@ -12,7 +12,7 @@ from pathlib import Path
 
 import chz
 
-from toolrm_jax.commands.card_metadata import write_index
+from toolrm_jax.commands.card_results import write_index
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.evals.results import load
 from toolrm_jax.evals.suite_report import write_suite_report

@@ -96,19 +96,19 @@ class Entry:
         """Contexts with their requests that have no outcome yet, one after the other.
 
         passed_over: told how many requests are never asked, since their context cannot be written or those of an
-        earlier task are the same, and how many of these have no outcome.
+        earlier task are the same, and how many of these had no outcome before the first of them was asked.
         """
-        seen = set()
+        seen: dict[str, int] = {}
         for task in self.tasks:
             if (found := self.requests_of(task)) is None:
                 passed_over(self.samples, self.samples)
                 continue
             prompt, every = found
-            missing = journal.missing(every)
-            if every[0].key in seen:
-                passed_over(self.samples, len(missing))
+            if (first := every[0].key) in seen:
+                passed_over(self.samples, seen[first])
                 continue
-            seen.add(every[0].key)
+            missing = journal.missing(every)
+            seen[first] = len(missing)
             if missing:
                 yield Asked(task.id, prompt, missing)
 

@@ -1,6 +1,7 @@
 """Judges, and those that need no model: random, schema-valid, shorter, longer."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -27,11 +28,14 @@ class Judge:
     about: str = ""
 
     def __call__(self, groups: Sequence[Group]) -> Scores:
-        """Scores in the groups' own order of candidates. Raises DataError where their number is wrong."""
+        """Scores in the groups' own order of candidates. Raises DataError for a wrong number, or what is no number."""
         orders = [shown_order(group) for group in groups]
         found = self.score([blind(group, order) for group, order in zip(groups, orders)])
         if [len(row) for row in found] != [len(order) for order in orders]:
             raise DataError(f"judge {self.name!r}: it gave not one score for every candidate of every group")
+        for group, row in zip(groups, found):
+            if bad := [score for score in row if score is not None and not math.isfinite(score)]:
+                raise DataError(f"judge {self.name!r}: scores task {group.task.id} with {bad[0]}; its model is broken")
         return [[row[order.index(k)] for k in range(len(order))] for row, order in zip(found, orders)]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from toolrm_jax.errors import DataError
+from toolrm_jax.errors import ConfigError
 from toolrm_jax.evals.metrics import Outcome, outcomes, wilson
 from toolrm_jax.evals.scores import Scores
 from toolrm_jax.seeding import seeded
@@ -172,21 +172,25 @@ class Benchmark:
 
     def sample(self, count: int | None, seed: int) -> Benchmark:
         """A seeded draw of so many groups, in their order; all with None."""
-        if count is None or count >= len(self.groups):
+        kept = drawn(self.groups, count, seed)
+        if len(kept) == len(self.groups):
             return self
-        if count < 1:
-            raise DataError(f"{self.name}: a sample of {count} groups: give at least 1, or None for all")
-        drawn = sorted(
-            range(len(self.groups)),
-            key=lambda k: seeded(seed, "sample of groups", self.groups[k].task.id).random(),
-        )[:count]
-        kept = tuple(self.groups[k] for k in sorted(drawn))
         facts = (*self.facts, ("groups judged", f"{count:,} of {len(self.groups):,}, drawn with seed {seed}"))
         return dataclasses.replace(self, groups=kept, facts=facts)
 
     def _where(self, name: str, keep: Callable[[Group], bool]) -> Benchmark:
         kept = tuple(group for group in self.groups if keep(group))
         return dataclasses.replace(self, name=f"{self.name}, {name}", groups=kept)
+
+
+def drawn(groups: Sequence[Group], count: int | None, seed: int) -> tuple[Group, ...]:
+    """A seeded draw of so many groups, in their order; all with None. Raises ConfigError for fewer than one."""
+    if count is None:
+        return tuple(groups)
+    if count < 1:
+        raise ConfigError(f"a sample of {count} groups: give at least 1, or None for all")
+    lot = [seeded(seed, "sample of groups", group.task.id).random() for group in groups]
+    return tuple(groups[k] for k in sorted(sorted(range(len(groups)), key=lot.__getitem__)[:count]))
 
 
 def is_live(category: str) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolrm_jax.evals.build_pairs import Built, components
-from toolrm_jax.evals.graded import REFERENCE
 from toolrm_jax.evals.rebuilt import FORM, SIDE, SIDES
+from toolrm_jax.sources.bfcl_outputs import REFERENCE
 
 
 def card(form: str, built: Built, config: Mapping[str, Any], side: str | None = None) -> str:

@@ -13,11 +13,11 @@ from toolrm_jax.errors import ConfigError
 from toolrm_jax.evals.build_card import card, card_of_sides
 from toolrm_jax.evals.build_pairs import Built, Pair, bfcl_form, components
 from toolrm_jax.evals.choice_prompt import choice_prompt
-from toolrm_jax.evals.graded import REFERENCE, Answer
 from toolrm_jax.evals.pairwise import Question
 from toolrm_jax.evals.rebuilt import FC_REWARDBENCH, GROUND_TRUTH, TRBENCH
 from toolrm_jax.evals.trbench import CATEGORIES, THINK
 from toolrm_jax.files import CARD, new_folder, write_file
+from toolrm_jax.sources.bfcl_outputs import REFERENCE, Answer
 from toolrm_jax.toolcalls.render import openai_tool
 from toolrm_jax.toolcalls.types import Candidate, Context, Tool
 

@@ -1,8 +1,9 @@
 """Pairs of BFCL's multi-turn runs: at the first turn that ends in a wrong state, the ground truth over what was done.
 
 A run is cut where it first fails by BFCL's state-based checker: the turns before stand in the context with the tools'
-real answers, the calls of the ground truth for that turn are right, and the model's own, all its steps of that turn
-in order, are wrong. (The papers do not say how they made one step of a turn; this is our choice.)
+real answers, the calls of the ground truth for that turn are right, and the model's own calls of that turn, all its
+steps in order, are wrong; its words only where it called nothing, since the ground truth has none. (The papers do not
+say how they made one step of a turn; this is our choice.)
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import Any
 
 from toolrm_jax.errors import DataError
 from toolrm_jax.evals.build_pairs import Pair
-from toolrm_jax.evals.graded import REFERENCE, Answer, Graded
 from toolrm_jax.evals.multi_turn import FORCE_TERMINATED, INFERENCE_ERROR, Run, RunVerdict, read_turns, verdicts
 from toolrm_jax.sources import bfcl
 from toolrm_jax.sources.bfcl_checker import error_type
 from toolrm_jax.sources.bfcl_multi_turn import LICENCE, RESULT, Questions, context_before, result_files
+from toolrm_jax.sources.bfcl_outputs import REFERENCE, Answer, Graded
 from toolrm_jax.sources.drops import UNKNOWN_TASK, Drops, Unfit
 from toolrm_jax.sources.python_calls import python_call
 from toolrm_jax.sources.rows import rows
@@ -104,7 +105,7 @@ def _pair(one: PublishedRun, verdict: RunVerdict, turn: int, questions: Question
     words = " ".join(step for step in one.row["result"][turn] if isinstance(step, str))
     right = Answer(Candidate(truth, "", REFERENCE), Verdict(True, 1.0), "", (REFERENCE,))
     wrong = Answer(
-        Candidate(made, words, f"model:{one.model}"),
+        Candidate(made, "" if made else words, f"model:{one.model}"),
         Verdict(False, 0.0, error_type(verdict.label), verdict.message),
         verdict.label,
         (one.model,),

@@ -17,11 +17,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.evals.build_shares import assign, draw_under_cap
-from toolrm_jax.evals.graded import Answer, Graded, own_answer
 from toolrm_jax.evals.trbench import CATEGORIES
 from toolrm_jax.preferences import split
 from toolrm_jax.seeding import seeded
 from toolrm_jax.sources import bfcl
+from toolrm_jax.sources.bfcl_outputs import Answer, Graded, own_answer
 from toolrm_jax.toolcalls.types import Call, Candidate, ErrorType, Reference, Task
 
 FCRB_SHARES = {

@@ -19,14 +19,17 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from toolrm_jax.errors import ModelError, TooLongError, refusal
+from toolrm_jax.errors import ConfigError, ModelError, TooLongError, refusal
 from toolrm_jax.evals.choice_prompt import choice_prompt, read_choice
 from toolrm_jax.evals.pairwise import UNREAD, PairJudge, Question
 from toolrm_jax.files import json_hash
+from toolrm_jax.synth.post import seconds_of
 
 RETRIES = 4
 FIRST_WAIT = 0.5
 """Seconds before the first retry; doubled for each further one."""
+LONGEST_WAIT = 60.0
+"""Seconds that a server may ask to be left alone for."""
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 UNKNOWN = (401, 403, 404, 405, 501)
 """What a server answers that keeps no list of its models, or not for everyone."""
@@ -133,13 +136,18 @@ def served_model(url: str, model: str, timeout: float = 60.0) -> dict[str, Any]:
 def _asked(address: str, body: Any, key: str | None, timeout: float, unknown: Sequence[int] = ()) -> Any:
     """The JSON answer to a POST of `body`, or a GET where it is None; None itself for a status among `unknown`.
 
-    Transient refusals are tried again; a server that stays silent is a ModelError.
+    Transient refusals are tried again, as late as the server asks (LONGEST_WAIT at most); a server that stays silent is
+    a ModelError, what is no address a ConfigError.
     """
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(f"chat_url: {address} is no address; give http://HOST:PORT/v1")
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    told = 0.0
     for attempt in range(RETRIES + 1):
         if attempt:
-            time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
+            time.sleep(max(FIRST_WAIT * 2 ** (attempt - 1), min(told, LONGEST_WAIT)))
+            told = 0.0
         try:
             request = urllib.request.Request(address, data, headers)
             with urllib.request.urlopen(request, timeout=timeout) as response:
@@ -147,14 +155,23 @@ def _asked(address: str, body: Any, key: str | None, timeout: float, unknown: Se
         except urllib.error.HTTPError as error:
             if error.code in unknown:
                 return None
-            refused = refusal(address, error.code, error.read().decode(errors="replace"), _WAY_OUT)
+            refused = refusal(address, error.code, _said(error), _WAY_OUT)
             if error.code not in TRANSIENT:
                 raise refused from None
+            told = seconds_of(error.headers.get("Retry-After")) or 0.0
         except (OSError, http.client.HTTPException) as error:
             refused = ModelError(f"{address}: no answer ({error}){_WAY_OUT}")
         except ValueError as error:
             refused = ModelError(f"{address}: answers no JSON ({error}){_WAY_OUT}")
     raise refused
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """The refusal's words; none where the server breaks off in the middle of them."""
+    try:
+        return error.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return ""
 
 
 def _content(answer: Any, url: str) -> str:

@@ -22,7 +22,7 @@ UNREAD = 0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """A context and two answers in the order shown. `id` names pair and order, for the journal."""
+    """A context and two answers in the order shown. `id` names pair and order."""
 
     id: str
     context: Context

@@ -8,13 +8,14 @@ standard deviations of the scores without noise. Flips and shifts are of answers
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from toolrm_jax.errors import DataError
-from toolrm_jax.evals.benchmark import OVERALL, Benchmark, Measure, Metric, bootstrap, credits, share
+from toolrm_jax.evals.benchmark import OVERALL, Benchmark, Measure, Metric, bootstrap, credits, drawn, share
 from toolrm_jax.evals.metrics import outcomes
 from toolrm_jax.evals.samples import read_any
 from toolrm_jax.evals.scores import Score, Scores
@@ -31,9 +32,7 @@ _SEPARATOR = " | "
 
 def read(path: Path | str, seed: int = 0, count: int | None = None) -> Benchmark:
     """A seeded sample of groups of a folder or pair file (None: all), each plain and under every kind of noise."""
-    some = read_any(path)
-    drawn = sorted(some, key=lambda group: seeded(seed, "sample of groups", group.task.id).random())[:count]
-    return perturbed(drawn, seed)
+    return perturbed(drawn(read_any(path), count, seed), seed)
 
 
 def perturbed(groups: Sequence[Group], seed: int = 0) -> Benchmark:
@@ -47,10 +46,15 @@ def perturbed(groups: Sequence[Group], seed: int = 0) -> Benchmark:
         CUT: _cut,
     }
     made, refused = [], 0
+    seen: Counter[str] = Counter()
+    names = []
+    for id in (group.task.id for group in groups):
+        seen[id] += 1
+        names.append(id if seen[id] == 1 else f"{id}#{seen[id]}")  # some files ask one question with several pairs
     for kind, change in kinds.items():
-        for group in groups:
+        for name, group in zip(names, groups):
             try:
-                made.append(_named(change(group), group.task.id, kind))
+                made.append(_named(change(group), name, kind))
             except DataError:
                 refused += 1
     note = "The same questions under noise that leaves the right answer as it was."

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from toolrm_jax.errors import ConfigError
+from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.evals.benchmark import Benchmark
 
 
@@ -27,13 +27,17 @@ class Entry:
     draws: bool = False
 
     def read(self, path: Path, count: int | None = None, seed: int = 0) -> tuple[Benchmark, ...]:
-        """The benchmark, or its parts that are reported apart; of each a seeded sample of `count` groups."""
+        """The benchmark, or its parts that are reported apart; of each a seeded sample of `count` groups.
+
+        Raises DataError where the files cannot be read or hold nothing to judge.
+        """
         module, _, name = self.reader.partition(":")
         read: Callable[..., Any] = getattr(importlib.import_module(f"toolrm_jax.evals.{module}"), name)
-        if self.draws:
-            return (read(path, seed, count),)
-        found = read(path)
-        return tuple(part.sample(count, seed) for part in (found if isinstance(found, tuple) else (found,)))
+        found = read(path, seed, count) if self.draws else read(path)
+        parts = found if isinstance(found, tuple) else (found,)
+        if not all(part.groups for part in parts):
+            raise DataError(f"{path}: holds nothing to judge; expected {self.about}")
+        return parts if self.draws else tuple(part.sample(count, seed) for part in parts)
 
 
 BENCHMARKS = {

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from toolrm_jax.errors import DataError
-from toolrm_jax.evals import best_of_n, fc_rewardbench, graded, trbench
+from toolrm_jax.evals import best_of_n, fc_rewardbench, trbench
 from toolrm_jax.evals.benchmark import Benchmark, is_live
 from toolrm_jax.evals.rebuilt import TRBENCH, rebuilt
 from toolrm_jax.files import CARD
 from toolrm_jax.preferences.shards import read_groups
+from toolrm_jax.sources.bfcl_outputs import read_graded
 from toolrm_jax.toolcalls.equality import candidate_key
 from toolrm_jax.toolcalls.types import Group
 
@@ -24,6 +25,8 @@ def read(path: Path | str, sizes: Sequence[int] = ()) -> tuple[Benchmark, ...]:
     if (path / CARD).is_file():
         found = best_of_n.from_answers(read_groups(path), candidate_key)
         most = max((one.drawn for one in found), default=0)
+        if not most:
+            raise DataError(f"{path}: holds no sampled answers; give the groups of `toolrm synth`")
         usual = tuple(n for n in best_of_n.SIZES if n <= most)
         note = "Sampled answers of a policy; right is what the task's own comparison accepts."
         return (best_of_n.benchmark("best of n", found, note, sizes or usual),)
@@ -32,7 +35,7 @@ def read(path: Path | str, sizes: Sequence[int] = ()) -> tuple[Benchmark, ...]:
         "accepts. None of them is greedy: that row needs samples of one policy."
     )
     parts: dict[bool, list[best_of_n.Samples]] = {False: [], True: []}
-    for one in graded.read(path):
+    for one in read_graded(path):
         parts[is_live(one.task.category)].append(best_of_n.Samples(one.group(), one.counts()))
     made = []
     for live, found in parts.items():

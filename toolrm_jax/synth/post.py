@@ -106,7 +106,7 @@ def seconds_of(retry_after: str | None) -> float | None:
         return float(text)
     try:
         until = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if until.tzinfo is None:
         until = until.replace(tzinfo=datetime.UTC)
