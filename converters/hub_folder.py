@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from toolrm_jax.converters.safetensors_header import stored_tensors
 from toolrm_jax.errors import ConfigError, ModelError
 from toolrm_jax.models.config import TrunkConfig, read_config
 
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_WEIGHTS = re.compile(r"model[^/]*\.safetensors(\.index\.json)?")
+"""What `toolrm export` calls files of weights, and their index."""
 
 
 def check_folder(folder: Path) -> str:
@@ -21,6 +23,11 @@ def check_folder(folder: Path) -> str:
     Raises ModelError for one whose weights are not those its config asks for, or whose files are cut short, and
     ConfigError for one whose card names no licence.
     """
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{folder}: holds adapters alone, whose backbone cannot be checked from here; export with merge=true, or "
+            "upload them with `hf upload`"
+        )
     raw = read_config(folder)
     tasks = {suffix: task for task, suffix in SUFFIX.items()}
     named = (raw.get("architectures") or [""])[0]
@@ -64,25 +71,22 @@ def listed(folder: Path) -> Iterator[tuple[str, int]]:
 def push_folder(folder: Path, repo: str, private: bool) -> str:
     """Upload the folder's files to the repository, made where it is not there; the address of the commit.
 
-    Files that the hub holds already, from a push that broke off, are not sent again; the commit comes last, so the
-    repository has all of them or none. The same commit takes away weights of an earlier push that the folder has not:
-    engines would read them before these, or beside them. Other files there stay.
+    Weights that the hub holds already, from a push that broke off, are not sent again; one commit comes last, so the
+    repository has all files or none. It also takes away weights of an earlier push that the folder has not: engines
+    would read them before these, or beside them. Other files there stay.
     Raises ConfigError where the hub refuses or cannot be reached.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
 
     api = HfApi()
-    names = [name for name, _ in listed(folder)]
     try:
         api.create_repo(repo, private=private, exist_ok=True)
-        done = api.upload_folder(
-            repo_id=repo,
-            folder_path=folder,
-            allow_patterns=names,
-            delete_patterns=list(_WEIGHTS),
-            commit_message="Upload by toolrm push",
-        )
+        added = {name: CommitOperationAdd(name, folder / name) for name, _ in listed(folder)}
+        old = [name for name in api.list_repo_files(repo) if _WEIGHTS.fullmatch(name) and name not in added]
+        operations = [*map(CommitOperationDelete, old), *added.values()]
+        # Not `upload_folder`: with hf_xet it may commit a part before the rest is uploaded.
+        done = api.create_commit(repo, operations, commit_message="Upload by toolrm push")
     except LocalTokenNotFoundError:
         raise ConfigError(f"{repo}: no token for the hub; run `hf auth login` or set HF_TOKEN") from None
     except (HTTPError, OSError, ValueError, RuntimeError) as error:

@@ -109,11 +109,21 @@ def ask(address: str, body: Any, timeout: float) -> Any:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             return json.loads(response.read())
     except urllib.error.HTTPError as error:
-        raise refusal(address, error.code, error.read().decode(errors="replace")) from None
+        raise refusal(address, error.code, _said(error)) from None
     except (OSError, http.client.HTTPException) as error:
         raise ConfigError(f"{address}: no answer ({error}); start the server or give its url=") from None
     except ValueError as error:
         raise ModelError(f"{address}: answers no JSON ({error})") from None
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """What a refusal says, as far as it came: a server that dies may close the connection in the middle of it."""
+    try:
+        return error.read().decode(errors="replace")
+    except http.client.IncompleteRead as cut:
+        return cut.partial.decode(errors="replace")
+    except (OSError, http.client.HTTPException) as fault:
+        return str(fault)
 
 
 def shortened(value: Any) -> str:

@@ -78,7 +78,7 @@ quoted() {
     local word text=''
     for word in "$@"; do
         [[ $word != *[[:cntrl:]]* ]] || fail "the command holds a control character"
-        word=${word//'$('/'$$('} # Kubernetes would put a variable's value there
+        word=${word//'$'/'$$'} # Kubernetes reads $$ as $, and would put a variable's value for $(NAME)
         word=${word//\\/\\\\}
         text+=", \"${word//\"/\\\"}\""
     done

@@ -4,9 +4,10 @@
 #   launch/one_host.sh [--accelerator cpu|gpu|tpu] [--env FOLDER] [--dry-run] -- toolrm train output=runs/a …
 #
 # Makes an environment (default .venv) with this project and the accelerator's JAX, unless it is there, and runs the
-# command in it; an environment of this project that lacks the accelerator's JAX gets it, and one that does not find the
-# accelerator is told before anything is started. A run that something else stopped with SIGTERM (a spot machine's notice, a maintenance) is started
-# again from its checkpoint; Ctrl-C, or a SIGTERM to this script, stops it for good. Exit code: that of the command.
+# command in it; an environment of this project that lacks the accelerator's JAX gets it. Where JAX does not find the
+# accelerator nothing is started. A run that something else stopped with SIGTERM (a spot machine's notice, a
+# maintenance) is started again from its checkpoint; Ctrl-C, or a SIGTERM to this script, stops it for good. Exit code:
+# that of the command.
 #
 # Needs: Python 3.11 to 3.13 (PYTHON names it). Costs: nothing beyond the machine.
 set -euo pipefail

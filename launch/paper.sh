@@ -7,8 +7,9 @@
 #       --with-one "--image I --bucket b --tpu tpu-v6e-slice --topology 2x2" -- …
 #
 # SETTINGs are those of `toolrm train`. On one host the stages run one after the other, a stopped training is gone on with
-# by the same call. With Slurm all stages are submitted at once, each after the one before; on Kubernetes each is a
-# job set that is waited for. Training alone joins several hosts; each other stage runs on one. `balanced` follows arXiv 2510.26167, `outcome` arXiv 2509.11963.
+# by the same call. With Slurm all stages are submitted at once, each after the one before; on Kubernetes each is a job
+# set that is waited for, and paths are those in its bucket. Training alone joins several hosts; each other stage runs
+# on one. `balanced` follows arXiv 2510.26167, `outcome` arXiv 2509.11963.
 #
 # Needs: `toolrm` on PATH (launch/one_host.sh -- launch/paper.sh … brings it); the folder of public data sets that
 #        docs/preference_data.md names; MODEL: a folder, GGUF file or hub id.
@@ -110,7 +111,9 @@ if [[ -n $synth ]]; then
     read -ra words <<<"$synth"
     stage synth toolrm synth "${words[@]}" "output=$output/answers"
     folder=$output/answers/groups
-    [[ $folder == /* ]] || folder=$PWD/$folder
+    # Whole, since `prepare` looks below --data; a pod works in the bucket, wherever this is called.
+    if [[ $where == gke ]]; then work=/bucket; else work=$PWD; fi
+    [[ $folder == /* ]] || folder=$work/$folder
     answers=("data.answers=$folder")
 fi
 stage prepare toolrm prepare "config=data/$recipe" "output=$output/data" "data.folder=$data" ${answers[@]+"${answers[@]}"}

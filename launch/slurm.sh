@@ -54,6 +54,7 @@ done
 [[ $gpus =~ ^[0-9]+$ ]] || fail "--gpus $gpus: expected a whole number"
 ((${#command[@]})) || fail "no command after --; such as -- toolrm train output=runs/a"
 [[ -z $setup || -f $setup ]] || fail "--setup $setup: no such file"
+[[ $logs$setup != *,* ]] || fail "--logs and --setup may hold no comma: sbatch would take what follows it for another setting"
 need sbatch "call this on a login node of the cluster"
 ((gpus == 0)) || more+=("--gpus-per-node=$gpus")
 step mkdir -p "$logs" || fail "--logs $logs: cannot be written"

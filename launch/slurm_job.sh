@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The batch script of slurm.sh: the command once on each node, and back into the queue where it exits with 75.
-set -uo pipefail
 # Slurm tells the tasks themselves to stop. A second signal makes them leave without saving, so none is passed on.
 trap : TERM
 # shellcheck disable=SC1090
 [[ -z ${TOOLRM_SETUP:-} ]] || source "$TOOLRM_SETUP"
+set -uo pipefail # only now: environments' own scripts read variables that are not set
 # A task that is done early, since all stop at one step, must not have the others killed while they save.
 srun --kill-on-bad-exit=0 --wait=600 "$@"
 code=$?

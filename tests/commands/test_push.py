@@ -69,13 +69,14 @@ def test_a_push_that_broke_off_goes_on_and_commits_everything_at_once(folder):
 def test_no_weights_of_an_earlier_push_stay_beside_those_of_this_one(files, tmp_path):
     """transformers takes a `model.safetensors` before any index, and other engines read every file there is."""
     before, after = (folder_of(tmp_path / str(number), count) for number, count in enumerate(files))
+    others = {"notes.md": b"written by hand", "earlier/model.safetensors": b"of another push, by hand"}
     with hub() as state:
         for one in (before, after):
             assert (done := push(one, state.url)).returncode == 0, done.stderr
             if one is before:
-                state.files["notes.md"] = b"written by hand"
+                state.files |= others
         assert len(state.commits) == 2, "old weights go in the commit that brings the new ones"
-    assert state.files == {**contents(after), "notes.md": b"written by hand"}
+    assert state.files == {**contents(after), **others}
 
 
 def test_a_dry_run_lists_files_and_sizes_and_asks_nobody(folder):
@@ -125,4 +126,6 @@ def test_a_folder_that_is_not_whole_or_has_no_licence_is_not_pushed(folder, fail
     refused("has shape")
     (folder / "config.json").write_text(text.replace("ForSequenceClassification", "ForTokenClassification"))
     refused("is none that `toolrm export` writes")
+    (folder / "adapter_config.json").write_text("{}")
+    refused("holds adapters alone")
     assert "no such folder" in fails("push", f"path={folder}/absent", "repo=a/b")

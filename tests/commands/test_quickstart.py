@@ -46,6 +46,12 @@ def test_started_again_it_does_nothing_twice(finished, words, tmp_path, capsys):
     assert told.count("\n  toolrm ") == 3
 
 
+def test_its_run_knows_the_backbone_as_the_user_called_it_for_a_later_export(finished, words):
+    (kept := finished / "run" / "model" / "backbone.json").unlink()
+    assert main([*words, f"output={finished}"]) == 0
+    assert json.loads(kept.read_text())["title"] == "tiny-llama"
+
+
 def test_with_other_settings_it_refuses_and_touches_nothing(finished, words, fails):
     before = stamps(finished)
     said = fails(*words, f"output={finished}", "prepare.train.recipe.mistakes=2")

@@ -1,5 +1,10 @@
 """Servers are asked by token ids in their own form; whatever is no score is refused in one line."""
 
+import http.client
+import io
+import urllib.error
+import urllib.request
+
 import pytest
 
 from tests.converters.engine_stand_in import serving
@@ -51,3 +56,23 @@ def test_a_batch_that_is_too_long_is_an_error_of_its_own():
         with pytest.raises(TooLongError, match="answers 400"):
             served_scores("sglang", url, ROWS)
         assert served_scores("sglang", url, ROWS[1:]) == [4, 11]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (http.client.IncompleteRead(b"out of mem"), "out of mem"),
+        (ConnectionResetError("reset by peer"), "reset by peer"),
+    ],
+)
+def test_a_server_that_dies_while_it_refuses_is_told_by_its_status_and_what_came(fault, told, monkeypatch):
+    class Cut(io.BytesIO):
+        def read(self, *_):
+            raise fault
+
+    def refuses(request, timeout):
+        raise urllib.error.HTTPError(request.full_url, 500, "Internal Server Error", http.client.HTTPMessage(), Cut())
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuses)
+    with pytest.raises(ModelError, match=f"answers 500 .{told}"):
+        served_scores("sglang", "http://127.0.0.1:9", ROWS)

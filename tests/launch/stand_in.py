@@ -311,7 +311,7 @@ def pods(folder: Path, group: dict) -> list[int]:
     job, port = group["template"]["spec"], free_port()
     count = group["replicas"] * job["completions"]
     container = job["template"]["spec"]["containers"][0]
-    command = [word.replace("$$(", "$(") for word in container["command"]]
+    command = [word.replace("$$", "$") for word in container["command"]]
     started = []
     for number in range(count):
         environment = told(port, count, number)

@@ -46,10 +46,10 @@ def test_a_manifest_is_a_job_set_and_its_job_is_one_of_kubernetes(kind, tmp_path
 
 
 def test_a_manifest_carries_the_command_word_for_word(tmp_path):
-    payload = "a=\"b \\c\" & $HOME $(HOME) ${name} 'd' # ü: {x}"
+    payload = "a=\"b \\c\" & $HOME $(HOME) $$(HOME) ${name} $$ 'd' # ü: {x}"
     command = job_of(rendered(tmp_path, *GPU, payload=payload))["template"]["spec"]["containers"][0]["command"]
-    # Kubernetes puts variables in for $(NAME); $$( is how it writes $( itself.
-    assert command == ["bash", "-c", payload.replace("$(", "$$(")]
+    # Kubernetes puts variables in for $(NAME), and reads each $$ as one $ that begins none.
+    assert command == ["bash", "-c", payload.replace("$", "$$")]
 
 
 @pytest.mark.parametrize("kind", SHAPES)

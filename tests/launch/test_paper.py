@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.launch.cluster import Cluster
+from tests.launch.cluster import LAUNCH, Cluster
 
 TOOLRM = """#!/bin/bash
 # Stands in for toolrm: a stage is done once it has written its folder's card; training waits until it is let.
@@ -124,6 +124,14 @@ def test_on_kubernetes_training_alone_joins_hosts_and_a_mended_stage_goes_on(tmp
     assert applied(cluster) == 5
     assert cluster.run("paper.sh", *WORDS[:-1], "elsewhere", *WHERE, *ONE).returncode == 0
     assert applied(cluster) == 9
+
+
+def test_on_kubernetes_the_answers_are_where_a_pod_sees_them(tmp_path):
+    done = Cluster(tmp_path).run("paper.sh", *WORDS, *WHERE, *ONE, "--synth", "config=synth_servers", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert '"output=out/answers"' in done.stdout
+    assert '"data.answers=/bucket/out/answers/groups"' in done.stdout
+    assert "/bucket" in (LAUNCH / "jobset_tpu.yaml").read_text().split("workingDir: ")[1].split("\n")[0]
 
 
 def test_on_slurm_every_stage_waits_for_the_one_before_and_training_alone_takes_several_nodes(tmp_path):

@@ -26,6 +26,7 @@ DRY = {
     "paper.sh --recipe balanced --model m --data d --output /o --synth config=synth_servers --dry-run": (
         "data.answers=/o/answers/groups"
     ),
+    f"{PAPER} --synth config=synth_servers --dry-run": "/work/o/answers/groups",
 }
 
 
@@ -112,6 +113,7 @@ def test_help_says_what_a_script_needs_and_costs(script):
         ("slurm.sh --name a --nodes 0 -- x", "--nodes 0: expected a positive"),
         ("slurm.sh --name a --wat -- x", "--wat: unknown option"),
         ("slurm.sh --name a --setup nowhere -- x", "--setup nowhere: no such file"),
+        ("slurm.sh --name a --logs a,b -- x", "--logs and --setup may hold no comma"),
         ("one_host.sh --accelerator npu -- x", "expected cpu, gpu or tpu"),
         ("paper.sh --recipe third --model m --data d --output o", "--recipe third: expected balanced or outcome"),
         ("paper.sh --recipe outcome --model m --output o", "--data is not given"),

@@ -33,6 +33,14 @@ def test_waiting_gives_the_commands_own_code_and_every_node_ran_it(tmp_path):
     assert sorted(log.split("\n")[:2]) == ["task 0", "task 1"]
 
 
+def test_the_tasks_have_the_environment_that_a_setup_leaves_even_one_that_reads_what_is_not_set(tmp_path):
+    cluster = Cluster(tmp_path)
+    (cluster.work / "setup.sh").write_text('[ -z "$NOT_SET_ANYWHERE" ] && export FROM_SETUP=there\n')
+    done = cluster.run("slurm.sh", *words("--wait", "--setup", "setup.sh", payload="echo $FROM_SETUP"))
+    assert done.returncode == 0, done.stderr
+    assert (cluster.work / "logs/run-1001.log").read_text() == "there\n" * 2
+
+
 def test_a_run_that_a_signal_stopped_goes_back_into_the_queue_under_its_number(tmp_path):
     cluster = Cluster(tmp_path)
     done = cluster.run("slurm.sh", *words("--wait", payload=STOPS_ONCE))

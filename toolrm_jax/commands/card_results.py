@@ -1,8 +1,13 @@
-"""What an evaluation found, as lines of a model card: just made, or saved by `toolrm eval` in either of its forms."""
+"""What an evaluation found, in a model card: as lines of its table, which an export writes, and as the hub's metadata.
+
+The metadata, `model-index`, is written into the card of a folder that was evaluated after its export. It is one line of
+the card's front matter, replaced when it is written again; nothing else of the card is touched.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +15,17 @@ from typing import Any
 from toolrm_jax.commands import settings
 from toolrm_jax.commands.eval import ONLY_MADE
 from toolrm_jax.commands.trained import is_checkpoint, is_run, run_config
-from toolrm_jax.converters.expected import SUFFIX
 from toolrm_jax.converters.model_card import Metric
-from toolrm_jax.errors import ConfigError, DataError
+from toolrm_jax.errors import ConfigError, DataError, ModelError
 from toolrm_jax.evals.metrics import accuracy
 from toolrm_jax.evals.report import Evaluation, RunReport
-from toolrm_jax.evals.results import RESULTS, Suite, load
-from toolrm_jax.files import json_hash
+from toolrm_jax.evals.results import RESULTS, Suite, load, model_index
+from toolrm_jax.files import json_hash, write_file
 
-REPORT = "report.json"
+CARD, REPORT = "README.md", "report.json"
+_FRONT = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
+# Other programs write it as a block.
+_INDEX = re.compile(r"^model-index:.*\n(?:[ -].*\n)*", re.MULTILINE)
 Results = tuple[tuple[Metric, ...], tuple[str, ...]]
 """Lines of the card's table, and sentences on what they do not say."""
 
@@ -56,6 +63,26 @@ def saved_results(folder: Path, run: Path) -> Results:
     return evaluation_metrics(report.evaluations), evaluation_limits(report.evaluations)
 
 
+def write_index(folder: Path, suite: Suite) -> Path:
+    """Put the results' metadata into the card of `folder`; returns its path.
+
+    Raises ModelError for a folder without a card, ConfigError for results of another model, or of none.
+    """
+    card = folder / CARD
+    if not card.is_file() or not (front := _FRONT.match(text := card.read_text(encoding="utf-8"))):
+        raise ModelError(f"{card}: no model card with front matter; give a folder that `toolrm export` wrote")
+    judged = Path(suite.model).expanduser()
+    if judged.resolve() != folder.resolve() and not ((of := _training(folder)) and _training(judged) == of):
+        raise ConfigError(f"{folder}: the results are of {suite.model}, not of this model; judge it, or its run, first")
+    index = model_index(suite, folder.resolve().name)
+    if not index:
+        raise ConfigError(f"{folder}: the results hold no number of this model; judge it on a benchmark first")
+    # JSON values are YAML values.
+    fields = _INDEX.sub("", front[1]) + f"model-index: {json.dumps(index, ensure_ascii=False)}\n"
+    write_file(card, f"---\n{fields}---\n{text[front.end() :]}")
+    return card
+
+
 def _suite_metrics(suite: Suite) -> Iterator[Metric]:
     for judged in suite.judged:
         for result in judged.results:
@@ -76,12 +103,11 @@ def _check_model(config: dict[str, Any], run: Path, folder: Path) -> None:
 
 
 def _training(folder: Path) -> str | None:
-    """The hash of the training config that a run's, a checkpoint's or an exported folder comes from."""
+    """The hash of the training config that a run's, a checkpoint's or an exported reward model's folder comes from."""
     run = folder.parent.parent if is_checkpoint(folder) else folder
     if is_run(run):
         return json_hash(settings.as_json(run_config(run)))
     try:
-        about = json.loads((folder / "toolrm.json").read_bytes())
-        return next(about[task]["training_config_hash"] for task in SUFFIX if task in about)
-    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return str(json.loads((folder / "toolrm.json").read_bytes())["reward"]["training_config_hash"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -31,8 +31,8 @@ from toolrm_jax.commands.eval import Config as EvalConfig
 from toolrm_jax.commands.export import Measured, export, exported_from
 from toolrm_jax.commands.prepare import Config as PrepareConfig
 from toolrm_jax.commands.prepare import prepare, summary
+from toolrm_jax.commands.train import MODEL, train
 from toolrm_jax.commands.train import Config as TrainConfig
-from toolrm_jax.commands.train import train
 from toolrm_jax.commands.trained import open_run
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.evals import fc_rewardbench
@@ -96,6 +96,8 @@ def run(config: Config, overwrite: bool = False) -> int:
         finished = train(trained, overwrite)
     if not finished:
         return STOPPED
+    # The training knows the backbone as a folder of ours, or of the hub's cache.
+    backbones.keep_origin(config.model, folder, output / "run" / MODEL)
     with _stage("evaluation"):
         judged = evaluate(_eval_config(config, output, folder), output / "eval")
     with _stage("export"):
@@ -151,8 +153,7 @@ def _export(config: Config, output: Path, judged: Sequence[Judged]) -> None:
         return
     measured = Measured(*reward_facts(judged), metrics, evaluation_limits(evaluations))
     opened, step = open_run(run_folder)
-    dtype, name = config.export_dtype, config.model
-    export(run_folder, opened, step, measured, folder, dtype, name, overwrite=True, made_from=made_from)
+    export(run_folder, opened, step, measured, folder, config.export_dtype, overwrite=True, made_from=made_from)
 
 
 def _any_real(judged: Sequence[Judged]) -> bool:

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from toolrm_jax.cli import main
-from toolrm_jax.commands.card_metadata import write_index
+from toolrm_jax.commands.card_results import write_index
 from toolrm_jax.errors import ConfigError
 from toolrm_jax.evals.benchmark import Measure
 from toolrm_jax.evals.results import Judged, Result, Suite, model_index, save
@@ -40,11 +40,15 @@ def test_the_judges_numbers_stand_in_the_card_once_and_the_rest_of_it_is_as_it_w
     assert "50.0" not in card
 
 
-def test_the_hub_reads_the_metadata(folder):
+def test_the_hub_reads_the_metadata_also_in_place_of_its_own_form_of_it(folder):
     hub = pytest.importorskip("huggingface_hub")
+    old = "model-index:\n- name: x\n  results:\n  - task:\n      type: y\nlicense:"
+    (folder / "README.md").write_text(CARD.replace("license:", old))
     write_index(folder, suite(folder))
-    (found,) = hub.ModelCard.load(folder / "README.md").data.eval_results
+    data = hub.ModelCard.load(folder / "README.md").data
+    (found,) = data.eval_results
     assert (found.dataset_name, found.metric_value) == ("best of n", 75.0)
+    assert (data.license, data.tags) == ("mit", ["reward-model"])
 
 
 def test_results_of_another_model_or_without_numbers_and_a_folder_without_card_are_refused(folder, tmp_path, fails):
