@@ -36,36 +36,13 @@ use_all_cores()
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-import transformers  # noqa: E402
 from real_groups import bfcl_many, encoded, qwen3, qwen3_shape, renumbered  # noqa: E402
+from torch_classifier import torch_classifier  # noqa: E402
 
 from toolrm_jax.data.tokens import TokenGroup  # noqa: E402
 from toolrm_jax.data.trees import Tree  # noqa: E402
 from toolrm_jax.evals.scoring import score  # noqa: E402
-from toolrm_jax.models.config import TrunkConfig  # noqa: E402
 from toolrm_jax.models.folder import load_model  # noqa: E402
-
-
-def reference(shape: TrunkConfig, folder: Path) -> torch.nn.Module:
-    """transformers' model of the shape, saved under `folder`, with weights that tell answers apart."""
-    config = transformers.Qwen3Config(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.num_hidden_layers,
-        num_attention_heads=shape.num_attention_heads,
-        num_key_value_heads=shape.num_key_value_heads,
-        head_dim=shape.head_dim,
-        rope_theta=shape.rope_theta,
-        max_position_embeddings=shape.max_position_embeddings,
-        tie_word_embeddings=True,
-        num_labels=1,
-        pad_token_id=0,
-    )
-    torch.manual_seed(0)
-    model = transformers.Qwen3ForSequenceClassification._from_config(config, attn_implementation="sdpa").eval()
-    model.save_pretrained(folder)
-    return model
 
 
 def their_scores(model: torch.nn.Module, groups: list[TokenGroup], batch: int) -> list[np.ndarray]:
@@ -100,7 +77,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     groups, vocabulary = renumbered(encoded(qwen3(), bfcl_many(options.contexts, options.answers), 8192))
     with tempfile.TemporaryDirectory() as folder:
-        theirs = reference(qwen3_shape(options.hidden, options.layers, vocabulary), Path(folder))
+        theirs = torch_classifier(qwen3_shape(options.hidden, options.layers, vocabulary), Path(folder)).eval()
         ours, _ = load_model(Path(folder))
     together = sum(Tree.of(group.context, group.responses).size for group in groups)
     apart = sum(len(group.context) * len(group.responses) + sum(map(len, group.responses)) for group in groups)

@@ -42,11 +42,11 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 from real_groups import bfcl_pairs, encoded, qwen3, qwen3_shape, renumbered, sgd_groups  # noqa: E402
+from torch_classifier import torch_classifier  # noqa: E402
 
 from toolrm_jax.data.dataset import RowSource, batches  # noqa: E402
 from toolrm_jax.data.tokens import TokenGroup  # noqa: E402
 from toolrm_jax.models.attention_backend import backend_name, choose_backend  # noqa: E402
-from toolrm_jax.models.config import TrunkConfig  # noqa: E402
 from toolrm_jax.models.folder import load_model  # noqa: E402
 from toolrm_jax.train.layout import Layout  # noqa: E402
 from toolrm_jax.train.loss import LossWeights  # noqa: E402
@@ -66,28 +66,6 @@ def real_pairs() -> list[TokenGroup]:
     pairs = [group for groups in made for group in groups]
     order = np.random.default_rng(0).permutation(len(pairs))
     return [pairs[i] for i in order]
-
-
-def reference(shape: TrunkConfig, folder: Path) -> torch.nn.Module:
-    """transformers' model of the shape, saved under `folder`."""
-    config = transformers.Qwen3Config(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.num_hidden_layers,
-        num_attention_heads=shape.num_attention_heads,
-        num_key_value_heads=shape.num_key_value_heads,
-        head_dim=shape.head_dim,
-        rope_theta=shape.rope_theta,
-        max_position_embeddings=shape.max_position_embeddings,
-        tie_word_embeddings=True,
-        num_labels=1,
-        pad_token_id=0,
-    )
-    torch.manual_seed(0)
-    model = transformers.Qwen3ForSequenceClassification._from_config(config, attn_implementation="sdpa")
-    model.save_pretrained(folder)
-    return model
 
 
 def trl_steps(model: torch.nn.Module, pairs: list[TokenGroup], folder: Path) -> tuple[list[dict], Callable]:
@@ -176,7 +154,7 @@ def main() -> None:
     shape = qwen3_shape(options.hidden, options.layers, vocabulary)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = reference(shape, folder)
+        model = torch_classifier(shape, folder)
         ours, our_step, about = our_steps(folder, pairs)
         theirs, their_step = trl_steps(model, pairs, folder)
         weights = sum(parameter.numel() for parameter in model.parameters())

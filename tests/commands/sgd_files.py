@@ -62,3 +62,10 @@ def write_sgd(folder: Path, files: int = 4, dialogues: int = 3) -> Path:
             made.append(dialogue(f"{file + 1}_{number:05d}", *cities, i % 4 + 1))
         (train / f"dialogues_{file + 1:03d}.json").write_text(json.dumps(made))
     return folder
+
+
+def words(recipe: str, sgd: Path, output: Path, *more: str) -> list[str]:
+    """`toolrm prepare` of a few pairs of these dialogues, in so small shards and units that there are several."""
+    few = ["data.benchmarks=", "pairs=60", "held_out=6", "run.shard_tasks=5", "run.shard_groups=7"]
+    few += ["no_call=1.0"] if recipe == "outcome" else []
+    return ["prepare", f"config=data/{recipe}", f"data.sources=sgd={sgd}", f"output={output}", *few, *more]

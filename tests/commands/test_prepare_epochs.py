@@ -1,10 +1,8 @@
 """`toolrm prepare … epochs=N`: groups for several epochs in one folder, each the same however many more there are."""
 
-import importlib.util
-import pathlib
-
 import pytest
 
+from tests.commands.sgd_files import words, write_sgd
 from toolrm_jax.cli import main
 from toolrm_jax.commands import prepare_units
 from toolrm_jax.commands.prepare_draw import NOT_IN_FIRST
@@ -15,22 +13,9 @@ from toolrm_jax.preferences.shards import check_shards, read_groups
 RECIPES = ("balanced", "outcome")
 
 
-def _module(name):
-    spec = importlib.util.spec_from_file_location(name, pathlib.Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def sgd(tmp_path_factory):
-    return _module("sgd_files").write_sgd(tmp_path_factory.mktemp("sgd"))
-
-
-def words(recipe, sgd, output, *more):
-    few = ["data.benchmarks=", "pairs=60", "held_out=6", "run.shard_tasks=5", "run.shard_groups=7"]
-    few += ["no_call=1.0"] if recipe == "outcome" else []
-    return ["prepare", f"config=data/{recipe}", f"data.sources=sgd={sgd}", f"output={output}", *few, *more]
+    return write_sgd(tmp_path_factory.mktemp("sgd"))
 
 
 @pytest.fixture(scope="module")

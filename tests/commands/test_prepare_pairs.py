@@ -1,9 +1,7 @@
 """`toolrm prepare config=data/…`: both papers' pairs from files as published; the same bytes whatever befalls it."""
 
-import importlib.util
 import json
 import os
-import pathlib
 import random
 import signal
 import subprocess
@@ -12,6 +10,7 @@ import time
 
 import pytest
 
+from tests.commands.sgd_files import words, write_sgd
 from toolrm_jax.cli import main
 from toolrm_jax.commands import prepare_units
 from toolrm_jax.preferences import resume, stage
@@ -24,16 +23,6 @@ from toolrm_jax.toolcalls.score import rule_score
 RECIPES = ("balanced", "outcome")
 
 
-def _module(name):
-    spec = importlib.util.spec_from_file_location(name, pathlib.Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-write_sgd = _module("sgd_files").write_sgd
-
-
 @pytest.fixture(scope="module")
 def sgd(tmp_path_factory):
     return write_sgd(tmp_path_factory.mktemp("sgd"))
@@ -42,12 +31,6 @@ def sgd(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _small_units(monkeypatch):
     monkeypatch.setattr(prepare_units, "UNIT_BYTES", 1)
-
-
-def words(recipe, sgd, output, *more):
-    few = ["data.benchmarks=", "pairs=60", "held_out=6", "run.shard_tasks=5", "run.shard_groups=7"]
-    few += ["no_call=1.0"] if recipe == "outcome" else []
-    return ["prepare", f"config=data/{recipe}", f"data.sources=sgd={sgd}", f"output={output}", *few, *more]
 
 
 def contents(output):
