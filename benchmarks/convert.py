@@ -1,7 +1,8 @@
 """Converting a folder of random weights in, through Orbax, and out: time and memory beside `cp` of the same files.
 
-cp: what all is held against. import: folder to folder. load: folder to model. export: model to folder. to and from
-orbax: folder to checkpoint, checkpoint to folder.
+cp: what all is held against, the copy brought to the disk (fsync) as ours is; `cp alone` leaves it in memory. import:
+folder to folder. load: folder to model. export: model to folder. to and from orbax: folder to checkpoint,
+checkpoint to folder.
 
     python benchmarks/convert.py [--shapes Qwen2.5-0.5B[,Qwen2.5-1.5B]] [--scratch DIR]
 
@@ -31,7 +32,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-STEPS = ("cp", "import", "load", "export", "to orbax", "from orbax")
+STEPS = ("cp", "cp alone", "import", "load", "export", "to orbax", "from orbax")
 SHARD = 2 * 10**9
 
 
@@ -103,8 +104,8 @@ def make(shape: str, folder: Path) -> tuple[int, int]:
 
 def step(name: str, folder: Path) -> dict[str, float]:
     """Run one step and say what it took. Imports are not counted: they are the same for any size."""
-    if name == "cp":
-        return timed(lambda: subprocess.run(["cp", "-r", folder / "in", folder / "copy"], check=True), folder / "copy")
+    if name in ("cp", "cp alone"):
+        return timed(lambda: copy(folder / "in", folder / "copy", to_disk=name == "cp"), folder / "copy")
     import jax.numpy as jnp
     from flax import nnx
 
@@ -168,6 +169,13 @@ def step(name: str, folder: Path) -> dict[str, float]:
     if name == "to orbax":
         return timed(to_orbax)
     return timed(from_orbax, folder / "out")
+
+
+def copy(there: Path, here: Path, to_disk: bool) -> None:
+    """What a person would type."""
+    subprocess.run(["cp", "-r", there, here], check=True)
+    if to_disk:
+        subprocess.run(["sync", *here.iterdir()], check=True)
 
 
 class NoTokenizer:
