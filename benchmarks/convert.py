@@ -4,12 +4,14 @@ cp: what all is held against, the copy brought to the disk (fsync) as ours is; `
 folder to folder. load: folder to model. export: model to folder. to and from orbax: folder to checkpoint,
 checkpoint to folder.
 
-    python benchmarks/convert.py [--shapes Qwen2.5-0.5B[,Qwen2.5-1.5B]] [--scratch DIR]
+    python benchmarks/convert.py [--shapes Qwen2.5-0.5B[,Qwen2.5-1.5B]] [--repeats 3] [--scratch DIR]
 
-Each step runs in a process of its own. Seconds are of the clock and, since a shared machine's clock says little, of
-the processor. Memory is what the process itself holds at its peak (RssAnon), above what it held before: pages of
-mapped files are the system's. Beside it the same in sizes of the largest tensor, which a larger model's follows from.
-Needs about four times the bytes of the weights on disk, and for the steps through JAX twice in memory.
+Each step runs in a process of its own and in turn with `cp`; medians are printed. A virtual machine asks its host for
+memory, and where it must, `cp` itself takes three times as long. Seconds are of the clock and, since a shared machine's
+clock says little, of the processor. Memory is what the process itself holds at its peak (RssAnon), above what it held
+before: pages of mapped files are the system's. Beside it the same in sizes of the largest tensor, which a larger
+model's follows from. Needs about four times the bytes of the weights on disk, and for the steps through JAX twice in
+memory.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import dataclasses
 import json
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,7 +35,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-STEPS = ("cp", "cp alone", "import", "load", "export", "to orbax", "from orbax")
+STEPS = ("cp alone", "import", "load", "export", "to orbax", "from orbax")
 SHARD = 2 * 10**9
 
 
@@ -41,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shapes", default="Qwen2.5-0.5B", help="names of presets, joined by commas")
     parser.add_argument("--steps", default=",".join(STEPS))
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scratch", help="where to write; default: a temporary folder")
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -49,28 +53,31 @@ def main() -> None:
         return
     for shape in given.shapes.split(","):
         with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
-            measure(shape, Path(folder), given.steps.split(","))
+            measure(shape, Path(folder), given.steps.split(","), given.repeats)
 
 
-def measure(shape: str, folder: Path, steps: list[str]) -> None:
-    """Make the folder, run the steps, print a line for each."""
+def measure(shape: str, folder: Path, steps: list[str], repeats: int) -> None:
+    """Make the folder, run the steps, each in turn with `cp`, and print a line for each."""
     size, largest = make(shape, folder / "in")
     print(f"{shape}: {size / 1e9:.2f} GB of bfloat16, largest tensor {largest / 1e9:.2f} GB")
     print(f"  {'step':<11} {'seconds':>8} {'x cp':>6} {'of CPU':>8} {'x cp':>6} {'peak GB':>8} {'x largest':>9}")
-    copied: dict[str, float] = {}
     for name in steps:
-        done = subprocess.run(
-            [sys.executable, __file__, "--step", name, str(folder)], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise SystemExit(f"{name}: {done.stderr[-2000:]}")
-        found = json.loads(done.stdout.splitlines()[-1])
-        copied = copied or found
+        found = [[_run(side, folder) for side in ("cp", name)] for _ in range(repeats)]
+        middle = {key: statistics.median(one[key] for _, one in found) for key in ("seconds", "cpu", "peak")}
+        ratio = {key: statistics.median(one[key] / cp[key] for cp, one in found) for key in ("seconds", "cpu")}
         print(
-            f"  {name:<11} {found['seconds']:>8.1f} {found['seconds'] / copied['seconds']:>6.2f} {found['cpu']:>8.1f} "
-            f"{found['cpu'] / copied['cpu']:>6.2f} {found['peak'] / 1e9:>8.2f} {found['peak'] / largest:>9.2f}",
+            f"  {name:<11} {middle['seconds']:>8.1f} {ratio['seconds']:>6.2f} "
+            f"{middle['cpu']:>8.1f} {ratio['cpu']:>6.2f} {middle['peak'] / 1e9:>8.2f} {middle['peak'] / largest:>9.2f}",
             flush=True,
         )
+
+
+def _run(name: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, "--step", name, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def make(shape: str, folder: Path) -> tuple[int, int]:

@@ -31,6 +31,8 @@ _EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *(|[KMGT]i?)B?", re.IGNORECASE)
 # Values that are looked through at a time: what the check makes stays in the processor's cache.
 _CHUNK = 1 << 17
+# Bytes written at a time: the system takes a gigabyte in one call several times as slowly as in pieces of this size.
+_WRITTEN = 1 << 18
 # Tensors made while another is written: to bring them into their published layout costs more than to write them.
 _AHEAD = 2
 
@@ -126,8 +128,9 @@ def write_safetensors(path: Path, tensors: Sequence[PendingTensor], dtype: str) 
 
 
 def _write(file: IO[bytes], part: bytes | memoryview) -> None:
-    while part:  # a raw file takes 2 GiB at most at a time
-        part = memoryview(part)[file.write(part) :]
+    left = memoryview(part).cast("B")
+    while left:
+        left = left[file.write(left[:_WRITTEN]) :]
 
 
 def _parts(header: bytes, tensors: Sequence[PendingTensor], dtype: str) -> Iterator[bytes | memoryview]:

@@ -16,6 +16,7 @@ from toolrm_jax.data.packing import pack  # noqa: E402
 from toolrm_jax.data.rows import lay_out, stack  # noqa: E402
 from toolrm_jax.data.tokens import TokenGroup  # noqa: E402
 from toolrm_jax.errors import ModelError  # noqa: E402
+from toolrm_jax.evals import tree_rows  # noqa: E402
 from toolrm_jax.evals.scoring import log_likelihood, score  # noqa: E402
 from toolrm_jax.models.attention import Visible  # noqa: E402
 from toolrm_jax.models.folder import huggingface_tensors, load_model  # noqa: E402
@@ -123,12 +124,13 @@ def test_more_answers_than_a_row_has_slots_are_scored_in_pieces(tmp_path):
     make("Llama", tmp_path)
     model, _ = load_model(tmp_path)
     random = np.random.default_rng(8)
-    answers = tuple(random.integers(1, 211, 4) for _ in range(150))
-    group = TokenGroup("many", "made", random.integers(1, 211, 30), answers, (False,) * 150, ("",) * 150)
+    count, some = tree_rows.SLOTS + 40, slice(tree_rows.SLOTS - 4, tree_rows.SLOTS + 6)
+    answers = tuple(random.integers(1, 211, 4) for _ in range(count))
+    group = TokenGroup("many", "made", random.integers(1, 211, 30), answers, (False,) * count, ("",) * count)
     one_by_one = [
-        score(model, [TokenGroup("one", "made", group.context, (a,), (False,), ("",))])[0][0] for a in answers[60:70]
+        score(model, [TokenGroup("one", "made", group.context, (a,), (False,), ("",))])[0][0] for a in answers[some]
     ]
-    np.testing.assert_allclose(score(model, [group])[0][60:70], one_by_one, rtol=1e-5)
+    np.testing.assert_allclose(score(model, [group])[0][some], one_by_one, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
