@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 FILES = {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
 RUN = set(re.search(r"^BENCH := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
 NEED_DATA = {"bfcl_disagreement", "input_pipeline", "model_mistakes", "parsed_share", "score_vs_hf", "train_vs_trl"}
-NEED_ACCELERATOR, READ_BY_OTHERS = {"train_mfu"}, {"real_groups"}
+NEED_ACCELERATOR, READ_BY_OTHERS = {"train_mfu"}, {"real_groups", "torch_classifier"}
 
 
 def test_every_benchmark_is_run_by_make_or_known_to_need_something():
