@@ -1,10 +1,12 @@
 """Where a backbone comes from, and what is said where it does not."""
 
+import shutil
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from toolrm_jax.cli import main
 from toolrm_jax.commands import backbone as backbones
 from toolrm_jax.commands.backbone import backbone
 from toolrm_jax.converters.licence import Licence
@@ -120,3 +122,16 @@ def test_what_a_run_keeps_of_its_backbone_is_read_back(tmp_path):
     (tmp_path / "kept" / "backbone.json").write_text("{}")
     with pytest.raises(ModelError, match="damaged"):
         backbones.kept_origin(tmp_path / "kept")
+
+
+def test_an_import_tells_where_it_came_from_and_an_import_of_it_too(tmp_path, tiny_model):
+    shutil.copytree(tiny_model, tmp_path / "Tiny-0.1B")
+    (tmp_path / "Tiny-0.1B" / "README.md").write_text(CARD)
+    for source, output in (("Tiny-0.1B", "first"), ("first", "second")):
+        assert main(["import", f"model={tmp_path / source}", f"output={tmp_path / output}"]) == 0
+    second = tmp_path / "second"
+    found = backbones.origin(str(second), second)
+    assert found == backbones.Origin("Tiny-0.1B", "", str(second), Licence("apache-2.0"))
+    backbones.keep_origin("owner/name", tmp_path / "first", second)
+    assert backbones.origin(str(second), second).hub_id == "owner/name"
+    assert backbones.origin("other/name", second).hub_id == "other/name", "what the hub gives is what was asked for"

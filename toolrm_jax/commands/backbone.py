@@ -66,7 +66,12 @@ def title(model: str) -> str:
 
 
 def origin(model: str, folder: Path) -> Origin:
-    """Of a model by its name here, and the folder that `backbone` gave for it."""
+    """Of a model by its name here, and the folder that `backbone` gave for it.
+
+    A folder that `toolrm import` wrote tells itself where it came from. Raises ModelError where that is damaged.
+    """
+    if not _on_hub(model) and (imported := kept_origin(folder)):
+        return dataclasses.replace(imported, base=str(folder.absolute()))
     hub_id = DEFAULT_ID if model == DEFAULT else model if _on_hub(model) else ""
     found = licence_of(folder) or (DEFAULT_LICENCE if model == DEFAULT else Licence())
     if found.link and "://" not in found.link:  # a file beside the card, which does not come along
@@ -78,14 +83,14 @@ def origin(model: str, folder: Path) -> Origin:
 
 
 def keep_origin(model: str, folder: Path, kept: Path) -> None:
-    """Write the origin of a run's backbone into the run's folder `kept`, for its export, wherever that is called."""
+    """Write the origin of a model into the folder `kept`, of a run or an import, for what is made from it later."""
     file, text = kept / ORIGIN, json.dumps(dataclasses.asdict(origin(model, folder)), indent=2) + "\n"
     if not file.is_file() or file.read_bytes() != text.encode():
         write_file(file, text)
 
 
 def kept_origin(kept: Path) -> Origin | None:
-    """What `keep_origin` wrote; None of a run that is older than this record. Raises ModelError where it is damaged."""
+    """What `keep_origin` wrote, None where it did not. Raises ModelError where it is damaged."""
     file = kept / ORIGIN
     if not file.is_file():
         return None
@@ -93,7 +98,7 @@ def kept_origin(kept: Path) -> Origin | None:
         found = json.loads(file.read_bytes())
         return Origin(**found | {"licence": Licence(**found["licence"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file}: damaged ({error}); the training's own command writes it again") from None
+        raise ModelError(f"{file}: damaged ({error}); the command that made the folder writes it again") from None
 
 
 def _on_hub(model: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import chz
 
-from toolrm_jax.commands.backbone import DEFAULT, backbone, wheel_file
+from toolrm_jax.commands.backbone import DEFAULT, backbone, keep_origin, wheel_file
 from toolrm_jax.converters.gguf import import_gguf
 from toolrm_jax.converters.safetensors_file import parse_size
 
@@ -38,8 +38,10 @@ def run(config: Config, overwrite: bool = False) -> int:
         dtype = config.dtype or "bfloat16"
         folder = import_gguf(source, config.output, dtype=dtype, max_shard_size=max_shard_size, overwrite=overwrite)
         missing: tuple[str, ...] = ("score.weight",)
+        keep_origin(config.model, folder, folder)
     else:
-        there = backbone(config.model.removeprefix(HUB), Path(config.output))
+        model = config.model.removeprefix(HUB)
+        there = backbone(model, Path(config.output))
         folder, missing = import_folder(
             there,
             Path(config.output),
@@ -47,6 +49,7 @@ def run(config: Config, overwrite: bool = False) -> int:
             max_shard_size=max_shard_size,
             overwrite=overwrite,
         )
+        keep_origin(model, there, folder)
     print(f"model: {folder}")
     for head in missing:
         print(f"  {head} is not in it; a head that training needs starts at zero")
