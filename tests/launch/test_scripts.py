@@ -26,16 +26,16 @@ DRY = {
     "paper.sh --recipe balanced --model m --data d --output /o --synth config=synth_servers --dry-run": (
         "data.answers=/o/answers/groups"
     ),
-    f"{PAPER} --synth config=synth_servers --dry-run": "/work/o/answers/groups",
+    f"{PAPER} --synth config=synth_servers --dry-run": "/here/o/answers/groups",
 }
 
 
 def on_a_bare_machine(folder, line):
     """Run a script where none of the programs is installed that cost money."""
     script, *words = line.split()
-    tools, work = folder / "tools", folder / "work"
+    tools, here = folder / "tools", folder / "here"
     tools.mkdir()
-    work.mkdir()
+    here.mkdir()
     for name in (
         "bash",
         "sed",
@@ -56,7 +56,7 @@ def on_a_bare_machine(folder, line):
     return subprocess.run(
         [shutil.which("bash"), LAUNCH / script, *words],
         env={"PATH": str(tools), "HOME": str(folder)},
-        cwd=work,
+        cwd=here,
         capture_output=True,
         text=True,
         check=False,
@@ -86,7 +86,7 @@ def test_a_dry_run_prints_every_command_and_runs_none(line, tmp_path):
     done = on_a_bare_machine(tmp_path, line)
     assert done.returncode == 0, done.stderr
     assert DRY[line] in done.stderr
-    assert os.listdir(tmp_path / "work") == []
+    assert os.listdir(tmp_path / "here") == []
 
 
 @pytest.mark.parametrize("script", ["tpu_vm.sh", "gke.sh", "slurm.sh", "one_host.sh", "paper.sh"])
@@ -140,4 +140,4 @@ def test_a_missing_cloud_tool_is_told_before_anything_is_started(line, program, 
     assert done.returncode == 2
     assert f"{program} is not installed" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert os.listdir(tmp_path / "work") == []
+    assert os.listdir(tmp_path / "here") == []
