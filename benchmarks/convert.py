@@ -6,12 +6,12 @@ checkpoint to folder.
 
     python benchmarks/convert.py [--shapes Qwen2.5-0.5B[,Qwen2.5-1.5B]] [--repeats 3] [--scratch DIR]
 
-Each step runs in a process of its own and in turn with `cp`; medians are printed. A virtual machine asks its host for
-memory, and where it must, `cp` itself takes three times as long. Seconds are of the clock and, since a shared machine's
-clock says little, of the processor. Memory is what the process itself holds at its peak (RssAnon), above what it held
-before: pages of mapped files are the system's. Beside it the same in sizes of the largest tensor, which a larger
-model's follows from. Needs about four times the bytes of the weights on disk, and for the steps through JAX twice in
-memory.
+Each step runs in a process of its own and in turn with `cp`; medians are printed, since `cp` of the same files was seen
+to take three times as long as a minute before (in a virtual machine, likely for memory asked of its host). Seconds are
+of the clock and, since a shared machine's clock says little, of the processor. Memory is what the process itself holds
+at its peak (RssAnon), above what it held before: pages of mapped files are the system's. Beside it the same in sizes of
+the largest tensor, which a larger model's follows from. Needs about four times the bytes of the weights on disk, and
+for the steps through JAX twice in memory.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Command:   toolrm prepare config=data/outcome data.folder=FOLDER
            toolrm train config=toolrm_a_cpu
 Hardware:  two CPU cores, 8 GiB of memory
-Time:      48 minutes, measured beside other work on both cores; an estimate alone: 12, by the quickstart's 870 tokens/s
+Time:      38 minutes of steps, measured beside other work; alone 12 by an estimate, the quickstart's 870 tokens/s
 Expect:    measured once: 95.1 % (89.6 to 97.8) of 347 held-out pairs (120 groups), hand rule 69.7
 Follows:   the quickstart, whose reasons stand in configs/quickstart.py
 """
