@@ -1,12 +1,13 @@
 """What a small model gets wrong beside what rules make wrong: the way from contexts to preference pairs, in one run.
 
-    python benchmarks/model_mistakes.py [MODEL] [--contexts 67] [--samples 4] [--max-tokens 96] [--output FOLDER]
+    python benchmarks/model_mistakes.py [MODEL] [--format hermes] [--contexts 67] [--samples 4] [--max-tokens 96]
+                                        [--output FOLDER]
 
 `toolrm synth` has the model (smollm2-135m, a hub id, folder or GGUF file) answer contexts of SGD, Seal-Tools and BFCL
 live in this process. Answers are compared with the references; a context with right and wrong ones gives pairs. Rules
 make as many mistakes of the same tasks. Printed is the share of each error type among the distinct wrong answers of
 both: what rules make too often or too seldom. Stopped at any time, the same command with `--output` goes on, also with
-more contexts.
+more contexts; with another `--format` it reads the same answers again.
 
 Contexts come from the folders that the tests use too (TOOLRM_DATA); tools beyond `--max-tools` are left out, so that
 contexts are short.
@@ -39,7 +40,11 @@ def settings(options: argparse.Namespace, output: Path) -> synth.Config:
     """What `toolrm synth` is asked to do."""
     return synth.Config(
         output=str(output),
-        models=(ModelConfig(name=title(options.model), weights=options.model, samples=options.samples),),
+        models=(
+            ModelConfig(
+                name=title(options.model), weights=options.model, samples=options.samples, format=options.format
+            ),
+        ),
         sources=("sgd", "seal_tools", "bfcl/live"),
         folder=os.environ.get("TOOLRM_DATA", "~/.cache/toolrm-data"),
         contexts=options.contexts,
@@ -71,16 +76,18 @@ def tell(groups: Sequence[Group], samples: int) -> None:
         [group.task for group in groups], Recipe(mistakes=samples, joined=0.0, max_tools=ALL_TOOLS), seed=0
     )
     sides = {"model": mistakes(groups), "rules": mistakes(made.groups)}
-    print(f"{'error type':24}" + "".join(f"{name:>16}" for name in sides))
+    width = max(map(len, ErrorType))
+    print(f"{'error type':{width}}" + "".join(f"{name:>16}" for name in sides))
     for kind in ErrorType:
         cells = (f"{found[kind]:6} {found[kind] / max(found.total(), 1):8.1%}" for found in sides.values())
-        print(f"{kind!s:24}" + "".join(f"{cell:>16}" for cell in cells))
+        print(f"{kind!s:{width}}" + "".join(f"{cell:>16}" for cell in cells))
 
 
 def main() -> int:
     """Ask, grade and print; what `toolrm synth` gives back where a signal stopped it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default=DEFAULT)
+    parser.add_argument("--format", default="hermes", help="how the model writes calls; json for Qwen2.5-Coder-0.5B")
     parser.add_argument("--contexts", type=int, default=67, help="of each source")
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--max-tokens", type=int, default=96)

@@ -200,6 +200,16 @@ def test_words_that_bear_the_marks_of_calls_are_told_loudly(text):
     assert warnings("m", tally, 1.0) == []
 
 
+def test_the_warning_names_the_notation_that_reads_most_of_them():
+    fenced = '```json\n{"name": "weather.read", "arguments": {"city": "Ulm"}}\n```'
+    _, tally = graded(outcomes(fenced, fenced, '[TOOL_CALLS] [{"name": "f", "arguments": {}}]'), notation="hermes")
+    assert tally.to_json()["notations"] == {"json": 2, "mistral": 1}
+    (told,) = warnings("m", tally, 0.0)
+    assert "; 2 are calls in the notation json: give it as its entry's format=" in told
+    _, tally = graded(outcomes(fenced), notation="json")
+    assert (tally.unread, tally.right) == (0, 1)
+
+
 def test_an_unknown_notation_is_refused():
     with pytest.raises(ConfigError, match="format=xml"):
         reader("xml")

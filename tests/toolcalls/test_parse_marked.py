@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolrm_jax.toolcalls.formats import FORMATS
-from toolrm_jax.toolcalls.parse_marked import parse_deepseek, parse_granite, parse_llama, parse_mistral, parse_xlam
+from toolrm_jax.toolcalls.formats import FORMATS, looks_like_calls, notations_of
+from toolrm_jax.toolcalls.parse_marked import (
+    parse_deepseek,
+    parse_granite,
+    parse_llama,
+    parse_mistral,
+    parse_unmarked,
+    parse_xlam,
+)
 from toolrm_jax.toolcalls.parsed import DEPTH_LIMIT, SIZE_LIMIT, Parsed
 from toolrm_jax.toolcalls.render import render_hermes, render_python
 from toolrm_jax.toolcalls.types import Call
@@ -26,6 +33,10 @@ def dumps(value):
 
 def listed(calls, key="arguments"):
     return dumps([{"name": call.name, key: call.arguments} for call in calls])
+
+
+def each(calls):
+    return [dumps({"name": call.name, "arguments": call.arguments}) for call in calls]
 
 
 def deepseek_v3(calls):
@@ -74,6 +85,12 @@ WRITERS = {
     "deepseek 3": ("deepseek", lambda calls: deepseek_v3(calls) + "<｜end▁of▁sentence｜>"),
     "deepseek 3.1": ("deepseek", deepseek_v31),
     "python": ("python", render_python),
+    "JSON in lines": ("json", lambda calls: "\n".join(each(calls))),
+    "JSON fenced": ("json", lambda calls: "\n".join(f"```json\n{one}\n```" for one in each(calls))),
+    "JSON in one fence": ("json", lambda calls: f"```\n{'; '.join(each(calls))}\n```"),
+    "JSON in a fence never closed": ("json", lambda calls: f"```json\n{listed(calls)}"),
+    "JSON in tags": ("json", lambda calls: f"<tools>\n{listed(calls, 'parameters')}\n</tools>"),
+    "JSON of OpenAI's name": ("json", lambda calls: f'{{"tool_calls": {listed(calls)}}}'),
 }
 
 
@@ -111,6 +128,8 @@ def test_any_call_comes_back_even_with_marks_of_the_notation_in_its_values(write
         (parse_mistral, f"Let me look.[TOOL_CALLS]{listed(BOTH)}", "Let me look."),
         (parse_deepseek, f"Let me look.\n{deepseek_v3(BOTH)}", "Let me look."),
         (parse_deepseek, f"{deepseek_v31(BOTH)}\nDone.", "Done."),
+        (parse_unmarked, f"Let me look:\n\n{listed(BOTH)}", "Let me look:"),
+        (parse_unmarked, f"Certainly! ```json\n{each(BOTH)[0]}\n``` and ```{each(BOTH)[1]}```", "Certainly!\nand"),
     ],
 )
 def test_text_beside_the_calls_is_kept(parse, text, kept):
@@ -125,13 +144,35 @@ def test_an_answer_in_words_is_text_without_a_fault(name, text):
     assert parsed.text in (text.strip(), text.removesuffix(" <|eot_id|>"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'The rows are\n```json\n{"city": "Ulm", "days": 2}\n```',
+        '[{"city": "Ulm"}]',
+        "```python\nprint({})\n```",
+        'It is {"name": "f", "arguments": {}} that you want.',
+    ],
+)
+def test_json_that_does_not_begin_as_a_call_where_a_call_may_stand_is_words(text):
+    assert parse_unmarked(text) == Parsed((), text)
+    assert not looks_like_calls(text)
+
+
+@pytest.mark.parametrize("writer", [name for name in WRITERS if name != "python" and "pythonic" not in name])
+def test_what_one_notation_writes_is_told_from_words_and_its_notation_found(writer):
+    name, write = WRITERS[writer]
+    text = write(BOTH).replace("parameters", "arguments") if writer == "JSON in tags" else write(BOTH)
+    assert looks_like_calls(text)
+    assert name in notations_of(text)
+
+
 def test_granites_no_function_is_no_call():
     assert parse_granite('<function_call> {"name": "no_function", "arguments": {}}') == Parsed((), "")
 
 
 @pytest.mark.parametrize("text", ["[]", "```json\n[]\n```", '{"tool_calls": []}'])
-def test_xlams_empty_list_is_no_call(text):
-    assert parse_xlam(text) == Parsed((), "")
+def test_an_empty_list_is_no_call(text):
+    assert parse_xlam(text) == parse_unmarked(text) == Parsed((), "")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +189,10 @@ def test_xlams_empty_list_is_no_call(text):
         (parse_llama, '{"name": "f", "parameters": {}} and {"name": "g"}', "call 2: text after the JSON object"),
         (parse_llama, '{"name": "f"}', "call 1: no arguments"),
         (parse_llama, '{"type": "function"}', "call 1: no name"),
+        (parse_unmarked, '```json\n{"name": "f", "arguments": {"a": 1', "not JSON: a bracket is not closed"),
+        (parse_unmarked, '{"name": "f", "arguments": {}}\n{"name": "g"}', "call 2: no arguments"),
+        (parse_unmarked, '{"tool_calls": 1}', "not a list of calls"),
+        (parse_unmarked, '```\n{"name": "f", "arguments": [{}]}\n```', "call 1: arguments: expected an object, found"),
         (parse_llama, "[f(1)]", "an argument of 'f' has no name"),
         (parse_xlam, "[1]", "call 1: expected an object, found a number"),
         (parse_xlam, '{"tool_calls": 1}', "not a list of calls"),
@@ -172,7 +217,7 @@ MARKS = [
     "<|python_end|>", "<think>", "</think>", "```json\n", "```", "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>",
     "function", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>", '{"name": "f", "arguments": {}}',
     '{"name": "f", "parameters":', '{"tool_calls": ', "[", "]", "{", "}", "f(", ")", "a=", ";", ",", "\n", " ", '"',
-    "\\", "\\ud800", "NaN", "9" * 400, "</s>",
+    "\\", "\\ud800", "NaN", "9" * 400, "</s>", "<tools>",
 ]  # fmt: skip
 PIECES = st.lists(st.sampled_from(MARKS) | st.text(max_size=3), max_size=14).map("".join)
 

@@ -13,7 +13,7 @@ from toolrm_jax.errors import ConfigError, DataError
 from toolrm_jax.synth.protocol import LENGTH, Answer, Outcome
 from toolrm_jax.toolcalls.compare import judge
 from toolrm_jax.toolcalls.equality import candidate_key
-from toolrm_jax.toolcalls.formats import FORMATS, looks_like_calls
+from toolrm_jax.toolcalls.formats import FORMATS, looks_like_calls, notations_of
 from toolrm_jax.toolcalls.parse_openai import parse_openai
 from toolrm_jax.toolcalls.parsed import Parsed
 from toolrm_jax.toolcalls.schema import violations
@@ -85,9 +85,9 @@ class ModelTally:
 
     valid: answers whose calls are all of offered tools and as their schemas ask. unparsable: those that are no calls
     and no text, the ones that were cut off among them. empty: neither calls nor text. unread: read as words though they
-    bear the marks of calls. merged: like an earlier answer to the same task. compared, identical: tasks with several
-    answers, and those of them whose answers are the same text. seconds: summed over answers, each from sending to the
-    last token.
+    bear the marks of calls. notations: in which other notation how many of these are calls. merged: like an earlier
+    answer to the same task. compared, identical: tasks with several answers, and those of them whose answers are the
+    same text. seconds: summed over answers, each from sending to the last token.
     """
 
     answers: int = 0
@@ -105,11 +105,13 @@ class ModelTally:
     seconds: float = 0.0
     wrong: Counter[str] = dataclasses.field(default_factory=Counter)
     reasons: Counter[str] = dataclasses.field(default_factory=Counter)
+    notations: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; error types and reasons by falling count."""
+        """Plain JSON; what is counted by name by falling count."""
         found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return found | {"wrong": dict(self.wrong.most_common()), "reasons": dict(self.reasons.most_common())}
+        plain = lambda value: dict(value.most_common()) if isinstance(value, Counter) else value  # noqa: E731
+        return {name: plain(value) for name, value in found.items()}
 
     def add(self, context: Context, outcomes: Sequence[Outcome], members: Sequence[tuple[Candidate, Verdict]]) -> None:
         """Count a task's outcomes and, for those that are answers, the candidates they became, in the same order."""
@@ -130,7 +132,9 @@ class ModelTally:
         for candidate, verdict in members:
             self.unparsable += candidate.fault is not None
             self.empty += candidate.fault is None and not candidate.calls and not candidate.text
-            self.unread += candidate.fault is None and not candidate.calls and looks_like_calls(candidate.text)
+            if candidate.fault is None and not candidate.calls and looks_like_calls(candidate.text):
+                self.unread += 1
+                self.notations.update(notations_of(candidate.text))
             self.valid += candidate.fault is None and _valid(context, candidate)
             self.right += verdict.right
             if not verdict.right:
@@ -207,9 +211,13 @@ def warnings(model: str, tally: ModelTally, temperature: float) -> list[str]:
     if tally.unread:
         told = f"{model}: {tally.unread:,} of {tally.answers:,} answers were read as words, yet bear the marks of calls"
         many = tally.unread / tally.answers >= 0.02
-        found.append(
-            f"WARNING: {told}: name the notation as its entry's format=, and overwrite=true"
-            if many
-            else f"note: {told}"
-        )
+        found.append(f"WARNING: {told}; {_another_notation(tally)}" if many else f"note: {told}")
     return found
+
+
+def _another_notation(tally: ModelTally) -> str:
+    advice = "its entry's format=, and overwrite=true: nothing is asked again"
+    if not tally.notations:
+        return f"name their notation as {advice}"
+    name, count = tally.notations.most_common(1)[0]
+    return f"{count:,} are calls in the notation {name}: give it as {advice}"

@@ -7,7 +7,14 @@ faults.
 """
 
 from toolrm_jax.toolcalls.parse_hermes import parse_hermes
-from toolrm_jax.toolcalls.parse_marked import parse_deepseek, parse_granite, parse_llama, parse_mistral, parse_xlam
+from toolrm_jax.toolcalls.parse_marked import (
+    parse_deepseek,
+    parse_granite,
+    parse_llama,
+    parse_mistral,
+    parse_unmarked,
+    parse_xlam,
+)
 from toolrm_jax.toolcalls.parse_openai import parse_openai
 from toolrm_jax.toolcalls.parse_python import parse_python
 from toolrm_jax.toolcalls.parsed import DEPTH_LIMIT, DIGITS_LIMIT, SIZE_LIMIT, Parsed
@@ -24,5 +31,6 @@ __all__ = [
     "parse_mistral",
     "parse_openai",
     "parse_python",
+    "parse_unmarked",
     "parse_xlam",
 ]

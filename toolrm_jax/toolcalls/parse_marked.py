@@ -1,4 +1,4 @@
-"""JSON calls behind a marker of their own: Granite, Mistral, Llama, DeepSeek and xLAM models.
+"""JSON calls behind a marker of their own, or behind none: Granite, Mistral, Llama, DeepSeek, xLAM and other models.
 
 Each function reads what the chat template of its family has the model write (source beside it). As everywhere: a
 malformed call is a fault of the whole answer, a text without the marker is an answer in words, a leading think block is
@@ -40,6 +40,9 @@ _DEEPSEEK = re.compile(r"<｜tool▁calls▁begin｜>")
 _DEEPSEEK_CALL, _DEEPSEEK_SEP = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>"
 _DEEPSEEK_CALL_END, _DEEPSEEK_END = "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"
 _FENCED_JSON = re.compile(r"\s*+```json\s*+")
+_BLOCK = re.compile(r"(?:^[ \t]*+|(?:```[a-z]*+|<tools>)\s*+)(?=[\[{])", re.MULTILINE)
+_BLOCK_END = re.compile(r"\s*+(?:```|</tools>)")
+_UNMARKED = re.compile(r"\[?\s*+\{\s*+\"(?:name|arguments|parameters|tool_calls)\"\s*+:|\[\s*+\]")
 
 
 def parse_granite(text: str) -> Parsed:
@@ -146,6 +149,33 @@ def parse_xlam(text: str) -> Parsed:
     return _guarded(text, read)
 
 
+def parse_unmarked(text: str) -> Parsed:
+    """Calls in JSON as models write them that were not taught a notation, or forget theirs.
+
+    A call, several one after the other, or a list of them: at the start of a line, in fences of Markdown or between
+    `<tools>` tags, with words around. JSON that does not begin as a call is words.
+    Seen in the answers of Qwen2.5-Coder-0.5B-Instruct, whose template asks for `<tool_call>` tags.
+    """
+
+    def read(body: str) -> Found:
+        calls: list[Call] = []
+        words, place = [], 0
+        for block in _BLOCK.finditer(body):
+            start = block.end()
+            if block.start() < place or not _UNMARKED.match(body, start):
+                continue
+            words.append(body[place : block.start()])
+            while body[start : start + 1] in ("{", "["):
+                place = json_object_end(body, start)
+                calls += _any_calls(decode_json(body[start:place]), len(calls))
+                start = _BETWEEN.match(body, place).end()
+            if closing := _BLOCK_END.match(body, place):
+                place = closing.end()
+        return calls, _joined(*words, body[place:])
+
+    return _guarded(text, read)
+
+
 def parse_deepseek(text: str) -> Parsed:
     """`<｜tool▁calls▁begin｜>`, then per call `<｜tool▁call▁begin｜>…<｜tool▁sep｜>…<｜tool▁call▁end｜>`.
 
@@ -229,11 +259,19 @@ def _listed(text: str, start: int) -> tuple[list[Call], int]:
     return _objects(decode_json(text[start:end])), end
 
 
-def _objects(values: Any) -> list[Call]:
+def _any_calls(value: Any, before: int) -> list[Call]:
+    """The calls of one JSON value: a call, a list of them, or such a list under `tool_calls`."""
+    if isinstance(value, Mapping):
+        value = value.get("tool_calls", [value])
+    return _objects([_named(each) for each in value] if isinstance(value, list) else value, before)
+
+
+def _objects(values: Any, before: int = 0) -> list[Call]:
+    """The calls of a list; `before`: how many calls stand before it."""
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise Fault("not a list of calls")
     calls = []
-    for number, value in enumerate(values, 1):
+    for number, value in enumerate(values, before + 1):
         try:
             calls.append(read_call(value))
         except Fault as fault:
