@@ -23,31 +23,31 @@ def test_with_all_answers_drawn_every_selector_is_what_it_should_be():
     # Three models say Bonn (wrong), one says Ulm (right): the majority errs, a good judge and the oracle do not.
     samples = [Samples(group("a", ["Ulm"], ["Bonn"]), (1, 3))]
     found, _ = measured(samples, [[2.0, 1.0]])
-    assert found["random, n = 4"].value == pytest.approx(1 / 4)
-    assert found["majority, n = 4"].value == 0.0
-    assert found["judge, n = 4"].value == 1.0
-    assert found["oracle, n = 4"].value == 1.0
-    assert found["schema-valid, n = 4"].value == pytest.approx(1 / 4)
+    assert found["random, best of 4"].value == pytest.approx(1 / 4)
+    assert found["majority, best of 4"].value == 0.0
+    assert found["judge, best of 4"].value == 1.0
+    assert found["oracle, best of 4"].value == 1.0
+    assert found["schema-valid, best of 4"].value == pytest.approx(1 / 4)
 
 
 def test_of_one_answer_all_selectors_are_the_same_draw():
     samples = [Samples(group(str(k), ["Ulm"], ["Bonn"]), (2, 2)) for k in range(30)]
     found, _ = measured(samples, [[0.0, 1.0]] * 30)
-    values = {found[f"{name}, n = 1"].value for name in ("random", "majority", "judge", "oracle", "schema-valid")}
+    values = {found[f"{name}, best of 1"].value for name in ("random", "majority", "judge", "oracle", "schema-valid")}
     assert len(values) == 1
     assert 0.35 < values.pop() < 0.65
 
 
 def test_a_judge_that_cannot_decide_is_as_good_as_chance_among_the_best():
     found, _ = measured([Samples(group("a", ["Ulm"], ["Bonn", "Gera"]), (1, 1, 2))], [[1.0, 1.0, 0.0]])
-    assert found["judge, n = 4"].value == 0.5
+    assert found["judge, best of 4"].value == 0.5
 
 
 def test_the_oracle_at_two_of_four_with_one_right_is_one_half():
     samples = [Samples(group(str(k), ["Ulm"], ["Bonn"]), (1, 3)) for k in range(60)]
     found, _ = measured(samples, [[0.0, 1.0]] * 60)
-    assert found["oracle, n = 2"].value == pytest.approx(0.5, abs=0.06)
-    assert found["judge, n = 2"].value == 0.0
+    assert found["oracle, best of 2"].value == pytest.approx(0.5, abs=0.06)
+    assert found["judge, best of 2"].value == 0.0
 
 
 def test_what_could_not_be_read_is_no_vote():
@@ -55,8 +55,8 @@ def test_what_could_not_be_read_is_no_vote():
     broken = dataclasses.replace(whole.candidates[1], calls=(), raw="weather(", fault="not calls")
     samples = [Samples(dataclasses.replace(whole, candidates=(whole.candidates[0], broken)), (1, 3))]
     found, _ = measured(samples, [[0.0, 0.0]])
-    assert found["majority, n = 4"].value == 1.0
-    assert found["schema-valid, n = 4"].value == 1.0
+    assert found["majority, best of 4"].value == 1.0
+    assert found["schema-valid, best of 4"].value == 1.0
 
 
 def test_a_judge_taken_in_by_what_breaks_the_schema_chooses_among_the_valid():
@@ -64,13 +64,13 @@ def test_a_judge_taken_in_by_what_breaks_the_schema_chooses_among_the_valid():
     unknown = dataclasses.replace(whole.candidates[2], calls=(Call("climate", {"city": "Ulm"}),))
     samples = [Samples(dataclasses.replace(whole, candidates=(*whole.candidates[:2], unknown)), (1, 1, 2))]
     found, _ = measured(samples, [[2.0, 1.0, 9.0]])
-    assert found["judge, n = 4"].value == 0.0
-    assert found["judge among schema-valid, n = 4"].value == 1.0
+    assert found["judge, best of 4"].value == 0.0
+    assert found["judge among schema-valid, best of 4"].value == 1.0
 
 
 def test_greedy_is_shown_where_it_is_known_and_the_same_at_every_n():
     found, _ = measured([Samples(group("a", ["Ulm"], ["Bonn"]), (1, 3), greedy=1)], [[1.0, 0.0]])
-    assert [found[f"greedy, n = {n}"].value for n in (1, 4)] == [0.0, 0.0]
+    assert [found[f"greedy, best of {n}"].value for n in (1, 4)] == [0.0, 0.0]
     found, _ = measured([Samples(group("a", ["Ulm"], ["Bonn"]), (1, 3))], [[1.0, 0.0]])
     assert not any(name.startswith("greedy") for name in found)
 
@@ -83,8 +83,8 @@ def test_questions_where_no_call_is_right_are_reported_apart():
     )
     found = best_of_n.benchmark("b", [Samples(calls, (2, 2)), Samples(none, (2, 2))], "", (4,))
     parts = {(m.part, m.name): (m.value, m.n) for m in found.metric.of_scores(found.groups, [[1.0, 0.0], [0.0, 1.0]])}
-    assert parts["", "judge, n = 4"] == (1.0, 1)
-    assert parts[best_of_n.IRRELEVANCE, "judge, n = 4"] == (0.0, 1)
+    assert parts["", "judge, best of 4"] == (1.0, 1)
+    assert parts[best_of_n.IRRELEVANCE, "judge, best of 4"] == (0.0, 1)
 
 
 def test_questions_with_too_few_answers_are_left_out_and_counted():
@@ -137,8 +137,8 @@ def test_the_greedy_answer_is_known_whoever_else_gave_it_and_never_drawn():
     found, made = measured(
         [alone, dataclasses.replace(among, group=renamed(among.group, "b"))], [[1.0, 0.0, 2.0]] * 2, (2,)
     )
-    assert (found["greedy, n = 2"].value, found["greedy, n = 2"].n) == (0.5, 2)
-    assert found["oracle, n = 2"].value > found["judge, n = 2"].value  # Bonn is judged best, and drawn in b alone
+    assert (found["greedy, best of 2"].value, found["greedy, best of 2"].n) == (0.5, 2)
+    assert found["oracle, best of 2"].value > found["judge, best of 2"].value  # Bonn is judged best, and drawn in b alone
     assert "questions with a greedy answer" not in dict(made.facts)
 
 
@@ -149,7 +149,7 @@ def renamed(one, name):
 def test_a_greedy_row_over_fewer_questions_is_told():
     samples = [Samples(group("a", ["Ulm"], ["Bonn"]), (2, 2), greedy=1), Samples(group("b", ["Ulm"], ["Bonn"]), (2, 2))]
     found, made = measured(samples, [[1.0, 0.0]] * 2)
-    assert found["greedy, n = 4"].n == 1
+    assert found["greedy, best of 4"].n == 1
     assert dict(made.facts)["questions with a greedy answer"] == "1"
 
 

@@ -56,12 +56,12 @@ def test_a_judge_that_read_nothing_has_no_credit_in_best_of_n_and_one_that_read_
     samples = [best_of_n.Samples(one, (1, 1, 1, 1)) for one in FOUR]
     metric = best_of_n.benchmark("b", samples, "", (1, 4)).metric
     lost = by_name(metric.of_scores(FOUR, nothing(FOUR)))
-    assert lost["", "judge, n = 4"].value == lost["n = 1", "judge, n = 1"].value == 0.0
-    assert lost["", "judge among schema-valid, n = 4"].value == 0.0
-    assert lost["", "random, n = 4"].value == 0.25  # what asks no judge is as it was
+    assert lost["", "judge, best of 4"].value == lost["best of 1", "judge, best of 1"].value == 0.0
+    assert lost["", "judge among schema-valid, best of 4"].value == 0.0
+    assert lost["", "random, best of 4"].value == 0.25  # what asks no judge is as it was
     some = by_name(metric.of_scores(FOUR, [[0.0, None, None, -1.0]] * 6))
-    assert some["", "judge, n = 4"].value == 1.0
-    assert [m.name for m in lost.values() if metric.headline(m)] == ["judge, n = 4"]
+    assert some["", "judge, best of 4"].value == 1.0
+    assert [m.name for m in lost.values() if metric.headline(m)] == ["judge, best of 4"]
 
 
 def test_a_judge_that_read_nothing_has_no_credit_in_rewardbench_2_and_in_rotbench():

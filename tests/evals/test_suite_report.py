@@ -178,7 +178,7 @@ def test_metadata_holds_the_judges_own_number_for_every_kind_of_benchmark():
     samples = best_of_n.benchmark("b", [best_of_n.Samples(one, (1, 1, 1, 1)) for one in groups], "", (1, 4))
     perturbed = perturb.perturbed(groups)
     cases = {
-        "accuracy of the answer kept, judge, n = 4": (samples.metric, samples.metric.of_scores(groups, scores)),
+        "accuracy of the answer kept, judge, best of 4": (samples.metric, samples.metric.of_scores(groups, scores)),
         "preferred answer is right, whole call": (rotbench.METRIC, rotbench.METRIC.of_scores(groups, scores)),
         "accuracy under noise, overall: plain": (
             perturbed.metric,

@@ -62,7 +62,7 @@ def benchmark(name: str, samples: Iterable[Samples], note: str, sizes: Sequence[
         "accuracy of the answer kept",
         lambda groups, scores: measures(groups, scores, by_id, sizes),
         draw=curves,
-        headline=lambda measure: measure.name == f"{JUDGE}, n = {max(sizes)}",
+        headline=lambda measure: measure.name == f"{JUDGE}, best of {max(sizes)}",
     )
     facts = (
         ("questions", f"{len(kept):,}"),
@@ -78,7 +78,7 @@ def benchmark(name: str, samples: Iterable[Samples], note: str, sizes: Sequence[
 def measures(
     groups: Sequence[Group], scores: Scores, samples: dict[str, Samples], sizes: Sequence[int]
 ) -> tuple[Measure, ...]:
-    """Accuracy by selector and n (`judge, n = 4`): the largest n first, irrelevance in a part of its own."""
+    """Accuracy by selector and n (`judge, best of 4`): the largest n first, irrelevance in a part of its own."""
     found: dict[str, dict[tuple[str, int], list[float]]] = {"": {}, IRRELEVANCE: {}}
     for group, row in zip(groups, scores, strict=True):
         part = found[IRRELEVANCE if _no_call(group) else ""]
@@ -88,9 +88,9 @@ def measures(
     return tuple(
         bootstrap(
             np.array(values),
-            f"{selector}, n = {n}",
+            f"{selector}, best of {n}",
             f"best of n {part}",
-            part or ("" if n == largest else f"n = {n}"),
+            part or ("" if n == largest else f"best of {n}"),
         )
         for part, rows in found.items()
         for (selector, n), values in sorted(rows.items(), key=lambda row: (-row[0][1], _ORDER.index(row[0][0])))
@@ -101,7 +101,7 @@ def curves(measured: Sequence[Measure]) -> Drawing:
     """The plot of accuracy over n."""
     lines: dict[str, list[tuple[float, float, float, float]]] = {}
     for one in measured:
-        selector, _, n = one.name.partition(", n = ")
+        selector, _, n = one.name.partition(", best of ")
         if n and one.part != IRRELEVANCE:
             lines.setdefault(selector, []).append((float(n), one.value, one.low, one.high))
     kept = tuple((name, tuple(sorted(lines[name]))) for name in _ORDER if name in lines)
