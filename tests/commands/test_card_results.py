@@ -24,7 +24,8 @@ def folder(tmp_path):
 
 def suite(model, value=0.75):
     measures = (Measure("judge, best of 4", value, 0.7, 0.8, 100), Measure("random, best of 4", 0.5, 0.4, 0.6, 100))
-    ours = Result("reward model", "accuracy", measures, note="2 answers were unread", headline=(("", "judge, best of 4"),))
+    note, headline = "2 answers were unread", (("", "judge, best of 4"),)
+    ours = Result("reward model", "accuracy", measures, note=note, headline=headline)
     return Suite(str(model), "toolrm eval …", (Judged("best of n", "", True, 100, (ours,)),))
 
 

@@ -138,7 +138,8 @@ def test_the_greedy_answer_is_known_whoever_else_gave_it_and_never_drawn():
         [alone, dataclasses.replace(among, group=renamed(among.group, "b"))], [[1.0, 0.0, 2.0]] * 2, (2,)
     )
     assert (found["greedy, best of 2"].value, found["greedy, best of 2"].n) == (0.5, 2)
-    assert found["oracle, best of 2"].value > found["judge, best of 2"].value  # Bonn is judged best, and drawn in b alone
+    # Bonn is judged best, and drawn in b alone.
+    assert found["oracle, best of 2"].value > found["judge, best of 2"].value
     assert "questions with a greedy answer" not in dict(made.facts)
 
 
