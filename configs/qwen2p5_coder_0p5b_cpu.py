@@ -3,7 +3,7 @@
 Command:   toolrm quickstart config=qwen2p5_coder_0p5b_cpu prepare.train.answers=FOLDER [model=FOLDER] [pairs=FILE]
            FOLDER holds models' published answers to BFCL's questions, as BFCL's own result files have them
 Hardware:  two CPU cores, 24 GiB of memory (16 GiB at most in training, 22 where a run was resumed)
-Time:      31 min for the steps (15 s each) with nothing beside it; judging 300 real pairs under the model takes 5 more
+Time:      measured: 31 min for the steps (15 s each), 5 for judging 300 real pairs under the model
 Expect:    one run, seed 0: 76.3 (71.2 to 80.8) % of 300 real non-live pairs, where the untrained backbone's likelihood
            gives 73.7 (mean) and 73.0 (sum), the hand rule 81.0
 """

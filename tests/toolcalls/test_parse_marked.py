@@ -166,6 +166,12 @@ def test_what_one_notation_writes_is_told_from_words_and_its_notation_found(writ
     assert name in notations_of(text)
 
 
+def test_a_fence_within_a_line_bears_the_marks_too():
+    text = f"Here: ```json {each(BOTH)[0]}```"
+    assert looks_like_calls(text)
+    assert parse_unmarked(text) == Parsed((WEATHER,), "Here:")
+
+
 def test_granites_no_function_is_no_call():
     assert parse_granite('<function_call> {"name": "no_function", "arguments": {}}') == Parsed((), "")
 
